@@ -1,6 +1,6 @@
 """Multi-agent environments of PettingZoo: found by their ids, and made in the form that a client asks for.
 
-PettingZoo is imported for a client that asks for such an environment, and not before.
+PettingZoo is imported only when a client asks for such an environment.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from gymtwist.envs.installed import Listed, module_of
 from gymtwist.errors import GymtwistError, InvalidField, UnknownEnvironment
 
 _VERSION = re.compile(r"[-_]v(?=\d+$)")
-#: The functions of PettingZoo's modules that make environments, the best first.
+#: The functions of PettingZoo's modules that make environments, in order of preference.
 _FUNCTIONS = {"parallel": ("parallel_env", "env", "raw_env"), "aec": ("env", "raw_env", "parallel_env")}
 
-#: The packages that PettingZoo's environments need, by their namespace.
+#: The packages that PettingZoo's environments need, by namespace.
 _PACKAGES = {"atari": "multi_agent_ale_py", "butterfly": "pygame", "classic": "pygame", "sisl": "Box2D"}
 
 
@@ -31,9 +31,9 @@ class AgentEnvironment(NamedTuple):
     """A multi-agent environment that can be made.
 
     Attributes:
-        id: Its id.
-        creator: What makes it.
-        api: How its agents are to act.
+        id: The environment's id.
+        creator: The function or class that makes it.
+        api: How the client wants its agents to act.
     """
 
     id: str
@@ -41,14 +41,14 @@ class AgentEnvironment(NamedTuple):
     api: str
 
     def make(self, kwargs: dict[str, Any]) -> Any:
-        """Make the environment, and convert it if its agents act in another way.
+        """Make the environment, and convert it if its agents act in the other way.
 
         Args:
             kwargs: The keyword arguments of the environment.
 
         Raises:
             InvalidField: Its agents cannot act in this way.
-            EnvironmentFault: It cannot be made.
+            EnvironmentFault: The environment cannot be made.
         """
         try:
             return self._converted(self.creator(**kwargs))
@@ -79,11 +79,11 @@ def find(environment: str, api: str) -> AgentEnvironment:
 
     Args:
         environment: An id of PettingZoo's registry, such as ``butterfly/pistonball_v6``, or ``module:name``: a module
-            of PettingZoo's kind in another, such as ``mpe2:simple_spread_v3``, or a function or class there.
+            like PettingZoo's inside another, such as ``mpe2:simple_spread_v3``, or a function or class in it.
         api: ``parallel`` or ``aec``.
 
     Raises:
-        UnknownEnvironment: There is none.
+        UnknownEnvironment: There is no such environment.
     """
     module, colon, name = environment.rpartition(":")
     if not colon:
@@ -112,7 +112,7 @@ def _registered(environment: str, api: str) -> AgentEnvironment:
             f'unknown environment "{environment}": multi-agent environments need PettingZoo 1.27 or later on the '
             f'server: pip install "gymtwist[multi-agent]" ({error})'
         ) from error
-    # One that is registered for agents that take turns may be converted.
+    # An environment that is registered only for the other API can be converted.
     for kind in dict.fromkeys((api, "aec", "parallel")):
         try:
             spec = pettingzoo.spec(kind, environment)
@@ -147,7 +147,7 @@ def find_listed(api: str, allows: Callable[[str], bool] = lambda _: True) -> lis
 
 
 def is_same_id(one: str, other: str) -> bool:
-    """Return whether two ids of PettingZoo's registry are spelled differently at most."""
+    """Return whether two ids of PettingZoo's registry differ at most in spelling."""
     return _VERSION.sub("-v", one) == _VERSION.sub("-v", other)
 
 
@@ -159,7 +159,7 @@ def _named(module: ModuleType, name: str) -> Any:
 
 
 def _creator(found: Any, name: str, api: str) -> Callable[..., Any] | None:
-    """Return what makes the environment; no other code of a module can be called by its name."""
+    """Return what makes the environment; no other code of a module can be called by name."""
     from pettingzoo.utils.env import AECEnv, ParallelEnv
 
     if isinstance(found, ModuleType):

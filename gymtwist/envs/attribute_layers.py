@@ -1,4 +1,4 @@
-"""Attributes of an environment, found and changed as ``get_wrapper_attr`` and ``set_wrapper_attr`` do it."""
+"""Attributes of an environment, found and set in the manner of ``get_wrapper_attr`` and ``set_wrapper_attr``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from gymtwist.envs.gym_compatibility import GymEnvironment
 
-#: The list in an environment's metadata of the attributes and methods that clients may use.
+#: The list in an environment's metadata that names the attributes and methods that clients may use.
 DECLARED = "remote_attributes"
 _MISSING = object()
 _NO_NAMES: frozenset[str] = frozenset()
@@ -25,7 +25,7 @@ class ReachableEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Args:
         environment: The environment.
-        handle: Handles a request; its first argument is the environment.
+        handle: Handles a request; takes the environment as its first argument.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], handle: Callable[..., Any]) -> None:
@@ -33,7 +33,7 @@ class ReachableEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._handle = handle
 
     def handle_attribute_request(self, *arguments: Any) -> Any:
-        """Handle a request; the process calls this method by its name."""
+        """Handle a request; the process calls this method by name."""
         return self._handle(self.env, *arguments)
 
 
@@ -49,7 +49,8 @@ def environments_of(environment: Any, *, several: bool) -> Sequence[Any] | None:
         several: Whether it is a vector environment.
 
     Returns:
-        One, or those of a vector environment; None if that has no objects for them in this process.
+        A list of the single environment, or the environments of a vector environment; None if it does not hold them in
+        this process.
     """
     if not several:
         return [environment]
@@ -65,7 +66,7 @@ def declared(environment: Any) -> frozenset[str]:
 
 
 def _layers(environment: Any) -> Iterator[Any]:
-    """Go through an environment's wrappers from the outermost on, down to the environment."""
+    """Yield an environment's wrappers from the outermost inwards, then the environment."""
     layer = environment
     while (inner := _inside(layer)) is not None:
         yield layer
@@ -76,10 +77,10 @@ def _layers(environment: Any) -> Iterator[Any]:
 
 
 def _inside(layer: Any) -> Any:
-    """Return the environment that a wrapper of Gymnasium or PettingZoo is around; None for what is no wrapper."""
+    """Return the environment inside a wrapper of Gymnasium or PettingZoo; None if the layer is not a wrapper."""
     if isinstance(layer, gymnasium.Wrapper):
         return layer.env
-    if type(layer).__module__.startswith("pettingzoo.utils."):  # it is not imported for other environments
+    if type(layer).__module__.startswith("pettingzoo.utils."):  # PettingZoo is not imported for other environments
         return vars(layer).get("env", vars(layer).get("aec_env"))
     return None
 
@@ -87,7 +88,7 @@ def _inside(layer: Any) -> Any:
 def owner(environment: Any, name: str) -> Any:
     """Return the wrapper or environment that has an attribute itself; None if there is none.
 
-    A layer that passes on what it does not have is not meant: what is set on it would have no effect below.
+    A layer that only forwards the attribute does not count: setting it there would have no effect below.
     """
     for layer in _layers(environment):
         if inspect.getattr_static(layer, name, _MISSING) is not _MISSING:
@@ -99,24 +100,24 @@ def read(environment: Any, name: str) -> Any:
     """Read an attribute.
 
     Raises:
-        AttributeError: There is none.
+        AttributeError: There is no such attribute.
     """
     found = owner(environment, name)
     return getattr(environment if found is None else found, name)
 
 
 def similar(environment: Any, name: str) -> list[str]:
-    """Return the public attributes whose names are like a name."""
+    """Return the public attribute whose name is most similar, as a list of at most one."""
     known = (each for each in dir(list(_layers(environment))[-1]) if not each.startswith("_"))
     return difflib.get_close_matches(name, known, 1)
 
 
 def in_the_form_of(old: Any, new: Any) -> Any:
-    """Give a value from a message the type that an attribute has: no message has enumerations, tuples, sets or times.
+    """Convert a value from a message to the type of an attribute: messages have no enums, tuples, sets or times.
 
     Raises:
-        ValueError: It does not fit.
-        TypeError: Likewise.
+        ValueError: The value does not fit.
+        TypeError: The value does not fit.
     """
     if isinstance(old, enum.Enum):
         return type(old)(new)
@@ -139,10 +140,10 @@ def _exactly(made: Any, new: Any) -> Any:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Return whether two values of an attribute are equal, as far as can be told."""
+    """Return whether two values of an attribute are equal, as far as can be determined."""
     try:
         if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
             return bool(np.array_equal(one, other))
         return bool(one == other)
-    except Exception:  # an environment's objects raise anything
+    except Exception:  # an environment's objects may raise anything
         return False

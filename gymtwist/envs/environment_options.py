@@ -12,7 +12,7 @@ from gymtwist.errors import InvalidField, UnknownKwarg
 from gymtwist.spaces.equivalent_forms import whole
 
 _BESIDE = "send it beside kwargs"
-#: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with a remedy.
+#: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with remedies.
 _NOT_KWARGS = {
     **dict.fromkeys(
         (
@@ -24,9 +24,9 @@ _NOT_KWARGS = {
     "disable_env_checker": "the server chooses it",
     "vector_kwargs": "the server chooses it",
 }
-#: Gymnasium derives two kinds of modes from those that an environment has: a window, and lists of collected frames.
+#: Gymnasium derives two kinds of modes from an environment's own: a window, and lists of collected frames.
 _WINDOW, _COLLECTED = "human", "_list"
-#: The mode whose frames are arrays, the parameter for a mode, and the name of the list of modes before Gym 0.26.
+#: The mode whose frames are arrays, the parameter for a mode, and the metadata key of the modes before Gym 0.26.
 RGB, RENDER_MODE, _OLD_MODES = "rgb_array", "render_mode", "render.modes"
 
 
@@ -53,11 +53,11 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: str = "raise"
 
     def constructor_kwargs(self, creator: Any, *, of_gym: bool = False) -> dict[str, Any]:
-        """Return the keyword arguments that the constructor gets.
+        """Return the keyword arguments for the constructor.
 
         Args:
             creator: The class or function that makes the environment; None if it is unknown.
-            of_gym: Whether the environment is Gym's: an old one is told the render mode at each frame instead.
+            of_gym: Whether the environment is Gym's: old ones get the render mode with each frame instead.
         """
         if self.render_mode is None or (of_gym and self.render_mode == RGB and renders_by_argument(creator)):
             return self.kwargs
@@ -101,7 +101,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_integers(options: EnvironmentOptions, creator: Any) -> EnvironmentOptions:
-    """Return options with the integers that whole numbers stand for: some clients can only send floats.
+    """Return options in which whole floats are integers where appropriate: some clients can send only floats.
 
     Args:
         options: The client's options.
@@ -119,7 +119,7 @@ def with_integers(options: EnvironmentOptions, creator: Any) -> EnvironmentOptio
 
 
 def takes_integer(parameter: inspect.Parameter) -> bool:
-    """Return whether a parameter takes an integer, and no float, by its annotation or else by its default."""
+    """Return whether a parameter takes an integer but no float, by its annotation or, without one, its default."""
     if parameter.annotation is parameter.empty:
         return type(parameter.default) is int
     names = re.findall(r"\w+", inspect.formatannotation(parameter.annotation))
@@ -127,7 +127,7 @@ def takes_integer(parameter: inspect.Parameter) -> bool:
 
 
 def render_modes(creator: Any) -> tuple[str, ...]:
-    """List the render modes that an environment, its class or its factory declares, under the new name or the old."""
+    """List the render modes declared by an environment, its class or its factory, under the new key or the old."""
     metadata = getattr(creator, "metadata", None)
     return tuple(metadata.get("render_modes") or metadata.get(_OLD_MODES) or ()) if isinstance(metadata, dict) else ()
 
@@ -149,7 +149,7 @@ def parameters(function: Any) -> list[str] | None:
 
 
 def accepts(function: Any, parameter: str) -> bool:
-    """Return whether a function or class takes a parameter of that name."""
+    """Return whether a function or class takes a parameter with this name."""
     return any(each.name == parameter or each.kind is each.VAR_KEYWORD for each in _signature(function) or ())
 
 

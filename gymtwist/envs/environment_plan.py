@@ -1,4 +1,4 @@
-"""Making environments: options are checked against a registered environment once, and the plan makes it any time."""
+"""Making environments: options are checked once against a registered environment; the plan then makes it any time."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from gymtwist.errors import GymtwistError, InvalidField
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, space_of
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
+#: The maximum number of environments with a process each, which cost the machine megabytes and a process id.
 MAX_PROCESSES = 64
 #: The name under which the operator's setup file is imported.
 SETUP_MODULE = "gymsock_setup"
 _ENTRY_POINT = "vector_entry_point"
 
 
-#: Makes an environment by a function, in a process for it alone.
+#: Makes an environment with a function, in a process for it alone.
 InProcess: TypeAlias = "Callable[[Callable[[], gymnasium.Env[Any, Any]]], gymnasium.Env[Any, Any]]"
 
 
@@ -54,7 +54,7 @@ def _plainly(make: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, 
 
 
 class EnvironmentPlan(msgspec.Struct, frozen=True):
-    """A checked description of the environment to make: the same one each time.
+    """A checked description of the environment to make, the same one each time.
 
     Attributes:
         spec: The registered specification: Gymnasium's, or Gym's with the same attributes.
@@ -62,13 +62,13 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         options: The checked options.
         mode: The vectorization mode; None for a single environment.
         kwargs: The keyword arguments for the constructor, or for the vector entry point.
-        may_render: Whether the render mode among them is an offer, which the client has not asked for.
-        in_process: Makes the environment in each process of an asynchronous vector environment, by a function.
-        wrappers: The wrappers around each environment, the innermost first.
-        members: The plan of each environment of several, if they are not alike.
-        reset_options: The options of resets that have none.
-        seeds: The seeds of resets that have none, in order.
-        vector_wrappers: The wrappers around the vector environment, the innermost first.
+        may_render: Whether ``kwargs`` has a render mode that the client did not ask for, and that may be dropped.
+        in_process: Makes the environment in each process of an asynchronous vector environment, given a function.
+        wrappers: The wrappers around each environment, innermost first.
+        members: The plan of each of several environments, if they are not alike.
+        reset_options: The options for resets without options.
+        seeds: The seeds for resets without a seed, in order.
+        vector_wrappers: The wrappers around the vector environment, innermost first.
     """
 
     spec: Any
@@ -91,9 +91,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
             A ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` if the plan has a vectorization mode.
 
         Raises:
-            InvalidField: The environment's own vector environment has another autoreset mode, or it cannot have one of
-                the wrappers.
-            EnvironmentFault: A constructor raised.
+            InvalidField: The environment's own vector environment has another autoreset mode, or one of the wrappers
+                does not suit the environment.
+            EnvironmentFault: A constructor raised an exception.
         """
         try:
             if self.mode is None:
@@ -142,16 +142,16 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except Exception as error:
             self._check_spaces()
             if mode == "async" and isinstance(error.__cause__, CustomSpaceError):
-                # Gymnasium's shared memory does not know each class of spaces.
+                # Gymnasium's shared memory does not support every class of spaces.
                 return self._make_vector_with(mode, {**vector_kwargs, "shared_memory": False})
             raise
 
     def _check_spaces(self) -> None:
-        """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them.
+        """Check that each environment has spaces: Gymnasium's errors about a vector do not name the environment.
 
         Raises:
-            EnvironmentFault: It has none, or one of several that differ cannot be made.
-            InvalidField: They are not alike, and one of them has other spaces than the first.
+            EnvironmentFault: An environment has no spaces, or one of several that differ cannot be made.
+            InvalidField: The environments are not alike, and one of them has other spaces than the first.
         """
         first: dict[str, Any] = {}
         for index, plan in enumerate(self.members or (self,)):
@@ -197,15 +197,15 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 disable_env_checker=True,
                 **self.kwargs,
             )
-        if not self.vector_wrappers:  # which compute with rewards
+        if not self.vector_wrappers:  # these compute with rewards
             # Gymnasium's array takes only numbers; other rewards in this one are checked after the step.
             made._rewards = np.zeros(options.num_envs, object)
         return made
 
     def _make_async(self, num_envs: int, vector_kwargs: Any) -> Any:
-        """Make environments in processes.
+        """Make environments in processes of their own.
 
-        Gymnasium makes one in this process first, to find its spaces. Only that one can be looked into.
+        To find the spaces, Gymnasium first makes an environment in this process, the only one that can be inspected.
         """
         found: list[tuple[int | None, environment_results.RewardSpace | None]] = []
 
@@ -220,7 +220,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         if SETUP_MODULE in sys.modules and multiprocessing.get_start_method() != "fork":
             import cloudpickle  # few sessions need it
 
-            # A process that is not forked cannot import it.
+            # A process that is not forked cannot import the setup file.
             cloudpickle.register_pickle_by_value(sys.modules[SETUP_MODULE])
         made: Any = AsyncVectorEnv(
             [partial(make_single, each) for each in self.members or (self,) * num_envs], **vector_kwargs
@@ -247,10 +247,10 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
 
 
 def step_limit(environment: Any) -> int | None:
-    """Return after how many steps an environment, or each one of a vector environment, truncates an episode.
+    """Return after how many steps an environment, or each environment of a vector, truncates an episode.
 
     Returns:
-        The lowest limit among its wrappers, wherever they were put around it; None if there is none.
+        The lowest limit among its wrappers, no matter who added them; None if there is none.
     """
     made = environment.unwrapped
     if isinstance(made, AsyncVectorEnv):
@@ -277,10 +277,10 @@ def plan(
 
     Args:
         registered: The registered environment.
-        options: The client's options. None if its protocol has none: the environment then renders RGB frames if it
-            can, which costs nothing until a frame is requested.
-        in_process: Makes the environment in each process of an asynchronous vector environment, by a function.
-        wrappers: The wrappers around each environment, the innermost first.
+        options: The client's options; None if its protocol has none. The environment then renders RGB frames if it can,
+            which costs nothing until a frame is requested.
+        in_process: Makes the environment in each process of an asynchronous vector environment, given a function.
+        wrappers: The wrappers around each environment, innermost first.
 
     Raises:
         InvalidField: An option has an invalid value.
@@ -319,19 +319,19 @@ def plan(
 
 
 class OwnOptions(Protocol):
-    """What one of several environments has of its own."""
+    """The options that one of several environments has of its own."""
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """Its keyword arguments, besides those of all."""
+        """The keyword arguments of this environment, besides those of all."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of resets that have none."""
+        """The options for resets without options."""
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of resets that have none."""
+        """The seeds for resets without a seed."""
 
 
 def member(
@@ -345,8 +345,8 @@ def member(
 
     Args:
         registered: The registered environment.
-        options: The options of all of them.
-        own: What this one has of its own.
+        options: The options of all environments.
+        own: The options of this environment alone.
         in_process: See :func:`plan`.
         wrappers: See :func:`plan`.
 
@@ -367,12 +367,12 @@ def member(
 
 
 def joined(members: Sequence[EnvironmentPlan]) -> EnvironmentPlan:
-    """Return the plan of a vector environment of members; it is described as the first of them."""
+    """Return the plan of a vector environment of the members; the first of them describes it."""
     return msgspec.structs.replace(members[0], members=tuple(members))
 
 
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:
-    """Check options against a vector entry point, whose environment may differ from the single one in all but name."""
+    """Check options against a vector entry point, which may share only the name with the single environment."""
     if entry_point is None:
         raise InvalidField(f'{environment} has no vector entry point; ask for the vectorization_mode "sync"')
     try:

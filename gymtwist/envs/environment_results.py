@@ -1,4 +1,4 @@
-"""Results and exceptions of environments: unusual results are converted if possible; others become faults."""
+"""Results and exceptions of environments: unusual results are converted if possible, and become faults otherwise."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def reset_result(returned: Any) -> tuple[Any, Any]:
 
 
 def step_result(returned: Any, reward_space: RewardSpace | None = None) -> tuple[Any, Any, bool, bool, Any]:
-    """Return the five values of a step, which are unlike those of most environments.
+    """Return the five values of an unusual step.
 
     Args:
         returned: What the environment returned.
@@ -78,7 +78,7 @@ def step_result(returned: Any, reward_space: RewardSpace | None = None) -> tuple
 
 
 def vector_step_result(returned: Any, num_envs: int, reward_space: RewardSpace | None = None) -> tuple[Any, ...]:
-    """Return the five values of a step of a vector environment, which are unlike those of most.
+    """Return the five values of an unusual step of a vector environment.
 
     Args:
         returned: What the vector environment returned.
@@ -116,7 +116,7 @@ def _listed(name: str, values: Any, num_envs: int) -> list[Any]:
 
 
 def _each(convert: Callable[[Any], Any], rewards: Iterable[Any]) -> list[Any]:
-    """Convert the rewards of several environments; an error names the environment that it is about."""
+    """Convert the rewards of several environments; an error names the environment that it concerns."""
     converted: list[Any] = []
     try:
         for reward in rewards:
@@ -137,7 +137,7 @@ def _stacked(rewards: list[Any], space: RewardSpace | None) -> Any:
 
 
 def array_rewards(rewards: Iterable[Any], space: Any) -> Any:
-    """Stack rewards to one array, with an array for each number, such as the 0 of an autoreset.
+    """Stack rewards into one array, filling an array for each number, such as the 0 of an autoreset.
 
     Args:
         rewards: Numbers, or arrays of the space.
@@ -149,10 +149,10 @@ def array_rewards(rewards: Iterable[Any], space: Any) -> Any:
 
 
 def reward_space_of(environment: Any) -> RewardSpace | None:
-    """Return the space of an environment's rewards that are arrays, as MO-Gymnasium's have it; None without one.
+    """Return the space of an environment's array rewards, as in MO-Gymnasium; None if there is none.
 
     Args:
-        environment: An environment, or a vector environment: the space is that of each environment.
+        environment: An environment; or a vector environment, for the space of each of its environments.
     """
     found: Any = None
     with contextlib.suppress(Exception):  # most have none, and those that have one may raise anything
@@ -165,10 +165,10 @@ def reward_space_of(environment: Any) -> RewardSpace | None:
 
 
 def reward_type(returned: Any) -> str | None:
-    """Return the type of the reward that a step has returned.
+    """Return the type of the reward that a step returned.
 
     Returns:
-        ``int``, or the name of a dtype of NumPy's; None for a float of Python, and for anything else.
+        ``int``, or the name of a NumPy dtype; None for a Python float, and for anything else.
     """
     reward = returned[1] if isinstance(returned, (tuple, list)) and len(returned) == 5 else None
     if isinstance(reward, np.generic):
@@ -177,10 +177,10 @@ def reward_type(returned: Any) -> str | None:
 
 
 def number(reward: Any) -> float:
-    """Return a reward as a number, even if it is an array of one.
+    """Return a reward as a number, even if it is an array with one element.
 
     Raises:
-        EnvironmentFault: It is neither.
+        EnvironmentFault: It is neither a number nor such an array.
     """
     with contextlib.suppress(Exception):
         return float(reward)
@@ -194,10 +194,10 @@ def number(reward: Any) -> float:
 
 
 def reward_of_space(reward: Any, space: RewardSpace) -> Any:
-    """Return a reward as an array of a space's shape; a number stays one, since wrappers may make one of an array.
+    """Return a reward as an array of the space's shape; a number stays one, as wrappers may reduce arrays to numbers.
 
     Raises:
-        EnvironmentFault: It is neither.
+        EnvironmentFault: It is neither such an array nor a number.
     """
     array = None
     with contextlib.suppress(Exception):
@@ -245,9 +245,9 @@ def _built_in(kind: type[BaseException]) -> str:
 
 
 def fault(operation: str, error: BaseException) -> EnvironmentFault:
-    """Return the fault for an exception that a call of an environment has raised.
+    """Return the fault for an exception that a call of an environment raised.
 
-    Gymnasium's wrappers and vector environments unpack what an environment returns, so they may raise one, too.
+    Gymnasium's wrappers and vector environments unpack the environment's results, so they may raise exceptions, too.
 
     Args:
         operation: The operation: ``make``, ``reset``, ``step``, ...
@@ -262,12 +262,12 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
     if origin is None or operation not in _EXPECTED:
         return made
     try:
-        # A vector environment takes whatever its processes send.
+        # A vector environment accepts whatever its processes send.
         _each(number, origin.variables.get("rewards", ()))
     except EnvironmentFault as found:
         return found
     if "unpack" in message:
-        count = _COUNT.search(message)  # Python says how many there were if they were too few
+        count = _COUNT.search(message)  # Python states the count only if there were too few
         made = _unexpected(operation, f"{count[1]} values" if count else "other values")
     elif origin.function in _OF_INFOS:
         made = EnvironmentFault(operation, f"the environment returned no info from {operation}, but something else")
@@ -278,7 +278,7 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
     elif "element with a sequence" in message or "truth value of an array" in message:
         text = f"the environment returned an array as the reward or as a flag from {operation}"
         made = EnvironmentFault(operation, text)
-    # A vector environment loops over its environments by `i`, and merges their infos by the other names.
+    # A vector environment uses `i` to loop over its environments, and the other names when it merges their infos.
     if origin.module.startswith("gymnasium.vector.") or origin.function in _OF_INFOS:
         indices = [origin.variables[name] for name in ("i", "index", "env_num") if name in origin.variables]
         name_environments(made, tuple(indices[:1]), str(made))

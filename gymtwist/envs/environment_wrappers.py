@@ -24,42 +24,42 @@ from gymtwist.errors import InvalidField
 from gymtwist.spaces.equivalent_forms import whole
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most bytes that wrappers may add to a session: those of their observations, or of those that they keep. Wrappers
-#: of the vector environment may add as many again.
+#: The maximum bytes that wrappers may add to a session, for their observations or for what they keep. Wrappers of the
+#: vector environment may add as many again.
 MAX_BYTES = 128 << 20
-#: Gymnasium's wrappers whose arguments have limits of their own are in this module, and in those below it.
+#: The module, with its submodules, that has Gymnasium's wrappers whose arguments have limits of their own.
 _GYMNASIUM = "gymnasium.wrappers"
-#: Where a wrapper is that is named by its class alone, for each field of a make request.
+#: The module of a wrapper named by its class alone, for each field of a make request.
 _MODULES = {"wrappers": _GYMNASIUM, "vector_wrappers": f"{_GYMNASIUM}.vector"}
 #: The argument with the number of observations that a wrapper keeps.
 _KEPT = {"FrameStackObservation": "stack_size", "DelayObservation": "delay"}
-#: What an episode takes in the statistics of the last ones.
+#: The bytes of an episode in the statistics of the last episodes.
 _EPISODE = 3 * 32
-#: What an observation takes whose space does not say how large it is.
+#: The assumed bytes of an observation whose space does not say how large it is.
 _UNKNOWN_SIZE = 64 << 10
-#: The arguments that decide how much one of Gymnasium's wrappers takes, which has them as attributes as well.
+#: The arguments that decide how much memory one of Gymnasium's wrappers takes, which are also attributes of it.
 _SIZES = frozenset({"bins", "delay", "screen_size", "shape", "stack_size"})
 
 
 class WrapperRequest(Protocol):
-    """A wrapper as a client asks for it."""
+    """A wrapper as requested by a client."""
 
     @property
     def name(self) -> str:
-        """The name of one of Gymnasium's classes, or ``module:Class``."""
+        """The name of a Gymnasium class, or ``module:Class``."""
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments of its constructor besides the environment."""
+        """The keyword arguments of the wrapper's constructor besides the environment."""
 
 
 class EnvironmentWrapper(msgspec.Struct, frozen=True):
     """A wrapper with checked arguments.
 
     Attributes:
-        place: What errors call it: its place in the list and its name.
-        creator: Its class.
-        kwargs: The keyword arguments of its constructor besides the environment.
+        place: The wrapper's place in the list and its name, for errors.
+        creator: The wrapper's class.
+        kwargs: The keyword arguments of the constructor besides the environment.
     """
 
     place: str
@@ -71,14 +71,14 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
 
         Args:
             environment: The environment, or the vector environment.
-            num_envs: How many environments of the session are wrapped alike.
-            left: The bytes that the wrappers inside this one leave of :data:`MAX_BYTES`.
+            num_envs: How many environments of the session are wrapped in the same way.
+            left: The bytes of :data:`MAX_BYTES` that the inner wrappers leave.
 
         Returns:
             The wrapped environment, and the bytes that are left.
 
         Raises:
-            InvalidField: The environment cannot have such a wrapper.
+            InvalidField: The wrapper does not suit the environment, or takes too much memory.
         """
         needed = _bytes_needed(self.creator, self.kwargs, environment) * num_envs
         if needed > left:
@@ -101,15 +101,15 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
 
 
 def wrap(wrappers: Iterable[EnvironmentWrapper], environment: Any, num_envs: int) -> Any:
-    """Put wrappers around an environment, which is closed if one cannot be had.
+    """Put wrappers around an environment; if one fails, close the environment.
 
     Args:
-        wrappers: The wrappers, the innermost first.
+        wrappers: The wrappers, innermost first.
         environment: The environment, or the vector environment.
-        num_envs: How many environments of the session are wrapped alike.
+        num_envs: How many environments of the session are wrapped in the same way.
 
     Raises:
-        InvalidField: The environment cannot have one of them.
+        InvalidField: One of them does not suit the environment.
     """
     left = MAX_BYTES
     try:
@@ -122,14 +122,14 @@ def wrap(wrappers: Iterable[EnvironmentWrapper], environment: Any, num_envs: int
 
 
 def checked(requests: Iterable[WrapperRequest], field: str = "wrappers") -> tuple[EnvironmentWrapper, ...]:
-    """Find the classes of wrappers, and check the arguments.
+    """Find the classes of wrappers, and check their arguments.
 
     Args:
-        requests: Wrappers whose names the operator allows: their modules are imported.
-        field: The field of a make request that has them: ``wrappers`` or ``vector_wrappers``.
+        requests: Wrappers whose names the operator allows, because their modules are imported.
+        field: The field of the make request that they are from: ``wrappers`` or ``vector_wrappers``.
 
     Raises:
-        InvalidField: A wrapper cannot be imported, lacks an argument, or has one that it does not take.
+        InvalidField: A wrapper cannot be imported, lacks an argument, or does not take one of its arguments.
     """
     default = _MODULES[field]
     return tuple(_checked(f'{field}[{index}] "{each.name}"', each, default) for index, each in enumerate(requests))
@@ -166,17 +166,17 @@ def _words(parameter: inspect.Parameter) -> set[str]:
 
 
 def _converted(value: Any, parameter: inspect.Parameter) -> Any:
-    """Return a value in the form that a parameter takes: messages have no tuples, JSON no arrays, some no integers."""
+    """Convert a value to a parameter's type: messages have no tuples, JSON no arrays, and some senders no integers."""
     if isinstance(value, list) and "tuple" in _words(parameter):
         return tuple(map(whole, value)) if takes_integer(parameter) else tuple(value)
     if isinstance(value, list) and "ndarray" in _words(parameter):
-        with contextlib.suppress(ValueError):  # it is ragged, and the wrapper says what it takes
+        with contextlib.suppress(ValueError):  # it is ragged, and the wrapper reports what it takes
             return np.array(value)
     return whole(value) if takes_integer(parameter) else value
 
 
 def _check_type(place: str, parameter: inspect.Parameter, value: Any) -> None:
-    """Check a value that decides how much a wrapper allocates or does, which NumPy would take in many forms."""
+    """Check a value that decides how much a wrapper allocates or does, and that NumPy would accept in many forms."""
     if parameter.name == "dtype":
         try:
             is_number = isinstance(value, str) and np.dtype(value).kind in "biuf"
@@ -191,11 +191,11 @@ def _check_type(place: str, parameter: inspect.Parameter, value: Any) -> None:
 
 
 def is_size(layer: Any, name: str) -> bool:
-    """Return whether an attribute decides how much a wrapper takes: it was checked when that was put there.
+    """Return whether an attribute decides how much memory a wrapper takes, which was checked when it was added.
 
     Args:
         layer: A wrapper or an environment.
-        name: The name of its attribute.
+        name: The name of the attribute.
     """
     return name in _SIZES and any(map(_is_gymnasiums, type(layer).__mro__))
 
@@ -205,9 +205,9 @@ def _is_gymnasiums(creator: Any) -> bool:
 
 
 def _bytes_needed(creator: Any, kwargs: Mapping[str, Any], environment: Any) -> int:
-    """Return the bytes that one of Gymnasium's wrappers takes as its arguments have it; 0 for any other.
+    """Return the bytes that one of Gymnasium's wrappers takes with these arguments; 0 for any other wrapper.
 
-    A wrapper of a vector environment takes as many for each of its environments.
+    The wrapper of a vector environment takes this many for each of its environments.
     """
     if not _is_gymnasiums(creator):
         return 0
@@ -259,5 +259,5 @@ def _bytes_of_pixel(space: spaces.Space[Any]) -> int:
 def _flat_size(space: spaces.Space[Any]) -> int:
     try:
         return spaces.flatdim(space)
-    except (ValueError, NotImplementedError):  # it has none, as the wrapper says
+    except (ValueError, NotImplementedError):  # it has none; the wrapper reports that
         return 0

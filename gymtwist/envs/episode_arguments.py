@@ -1,4 +1,4 @@
-"""A wrapper with the arguments of resets that have none, as autoreset has."""
+"""A wrapper with arguments for resets that have none, such as automatic ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import gymnasium
 
 
 class EpisodeArguments(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Resets an environment with arguments of its own, unless it is given others.
+    """Resets an environment with its own arguments, unless it is given others.
 
     Args:
         environment: The environment.
-        options: Its options.
-        seeds: The seeds of its episodes, in order.
+        options: The options for resets without options.
+        seeds: The seeds for resets without a seed, in order.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], options: Mapping[str, Any], seeds: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""Which environments of a vector environment an error is about; Gymnasium's vector environments do not say."""
+"""Finds out which environments of a vector environment an error concerns, because Gymnasium does not say."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.gymnasium_spaces import environment_of
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
-#: Seconds until the end of a process can be seen after that of its pipe.
+#: How long after the end of a process's pipe its own end may become visible, in seconds.
 _UNTIL_REAPED = 1.0
 
 
 def locate(error: GymtwistError, vector: Any) -> None:
-    """Let an error name the environments that it is about, if they can be found out.
+    """Make an error name the environments that it concerns, if they can be determined.
 
     Args:
-        error: An error about a request, whose cause is what was raised.
+        error: An error about a request, whose cause is the original exception.
         vector: The vector environment.
     """
     cause = error if isinstance(error, ValueMismatch) else error.__cause__
-    with contextlib.suppress(Exception):  # what an environment has raised may be of any kind
+    with contextlib.suppress(Exception):  # what an environment raised may be of any kind
         if isinstance(cause, ValueMismatch):
             _locate_mismatch(error, cause, vector)
         elif isinstance(error, EnvironmentFault) and isinstance(cause, BaseException) and not error.environments:
@@ -73,7 +73,7 @@ def _index_in_traceback(cause: BaseException, environments: Any) -> int | None:
 
 
 def _locate_ended_process(error: EnvironmentFault, processes: Any) -> None:
-    """Name the processes of environments that have ended, and how they did."""
+    """Name the environments whose processes have ended, and how they ended."""
     ending = multiprocessing.connection.wait([process.sentinel for process in processes], _UNTIL_REAPED)
     ended: dict[int, int] = {}
     for index, process in enumerate(processes):
@@ -86,7 +86,7 @@ def _locate_ended_process(error: EnvironmentFault, processes: Any) -> None:
 
 
 def name_environments(error: GymtwistError, indices: tuple[int, ...], text: str) -> None:
-    """Record the environments that an error is about, and begin its message with them; do nothing if there are none."""
+    """Record the environments that an error concerns, and begin its message with them; without any, do nothing."""
     if indices:
         error.environments = indices
         error.args = (f"environment{'s' * (len(indices) > 1)} {indices_text(indices)}: {text}",)

@@ -1,4 +1,4 @@
-"""Where an exception comes from: the environment, or Gymnasium while it handles what an environment returned."""
+"""Where an exception comes from: the environment, or Gymnasium while it handles what the environment returned."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from functools import partial
 from typing import Any, NamedTuple
 
-#: The modules of Gymnasium and Gym that make environments and handle what they return; others contain environments.
+#: The modules of Gymnasium and Gym that make environments and handle their results; other modules contain environments.
 _HANDLING = (
     *("gymnasium.core", "gymnasium.wrappers", "gymnasium.vector", "gymnasium.envs.registration"),
     *("gym.core", "gym.wrappers", "gym.envs.registration"),
     "gymtwist.spaces.info_merging",  # in place of Gymnasium's own
 )
-#: The function of Gymnasium that raises again what an environment raised in another process.
+#: The Gymnasium function that re-raises what an environment raised in another process.
 _RAISING_AGAIN = "_raise_if_errors"
 _FRAME = re.compile(r'^  File "(.+)\.py", line \d+, in (\S+)$', re.MULTILINE)
 _PACKAGE = re.compile(r".*/((?:gymnasium|gym|numpy)/.+)")
@@ -33,7 +33,7 @@ class Origin(NamedTuple):
 
 
 class RaisedInProcess(Exception):
-    """An exception that Gymnasium raised in the process of one of several environments.
+    """An exception that Gymnasium raised in an environment's own process.
 
     Args:
         kind: The class of the exception.
@@ -48,7 +48,7 @@ class RaisedInProcess(Exception):
 
 
 class ErrorQueue:
-    """Wraps the queue of exceptions of an ``AsyncVectorEnv``, to tell those that Gymnasium raised from the others.
+    """Wraps the exception queue of an ``AsyncVectorEnv``, to tell Gymnasium's exceptions from the environments'.
 
     Args:
         queue: The queue itself.
@@ -83,7 +83,7 @@ def origin_in_gymnasium(error: BaseException) -> Origin | None:
 
 
 def _innermost(places: list[Origin]) -> Origin | None:
-    # NumPy acts on behalf of who calls it.
+    # NumPy acts on behalf of its caller.
     while places and _is_in(places[-1].module, ("numpy",)):
         places.pop()
     if not places or places[-1].function == _RAISING_AGAIN or not _is_in(places[-1].module, _HANDLING):
@@ -96,6 +96,6 @@ def _is_in(module: str, packages: tuple[str, ...]) -> bool:
 
 
 def _module(path: str) -> str:
-    """Return the name of a module of Gymnasium, Gym or NumPy by its path without suffix; other paths as they are."""
+    """Return the name of a module of Gymnasium, Gym or NumPy by its path without suffix; other paths unchanged."""
     found = _PACKAGE.fullmatch(path)
     return found[1].replace("/", ".") if found else path

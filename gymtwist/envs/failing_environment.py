@@ -1,4 +1,4 @@
-"""A wrapper that ends the episode of an environment that raises, and makes another for the next one."""
+"""A wrapper that ends the episode if its environment raises an exception, and makes a new environment for the next."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import gymnasium
 
 from gymtwist.envs import environment_results
 
-#: How often an episode is begun at most that nobody has asked for with a seed or options, until its error is raised.
+#: The maximum attempts to begin an episode without a seed or options, before the error is raised.
 _ATTEMPTS = 3
-#: The key in infos with the text of the error.
+#: The infos key with the text of the error.
 ERROR = "error"
 
 
 class FailingEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Returns an exception of a step in the info, as the end of the episode.
+    """Turns an exception in a step into the end of the episode, with the error in the info.
 
     Args:
-        make: Makes the environment, and again after a failure.
+        make: Makes the environment, and makes it again after a failure.
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]]) -> None:
@@ -32,7 +32,7 @@ class FailingEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._has_failed = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, of a fresh environment if this one has failed, as it may in an autoreset, too."""
+        """Begin an episode; if the environment has failed, or fails in an automatic reset, use a new one."""
         attempts = _ATTEMPTS if seed is None and options is None else 1
         while True:
             attempts -= 1
@@ -56,10 +56,10 @@ class FailingEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take a step; if it fails, return the last observation once more, as truncated."""
+        """Take a step; if it fails, return the last observation again, as truncated."""
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-        except MemoryError:  # the process cannot go on
+        except MemoryError:  # the process cannot continue
             raise
         except Exception as error:
             with contextlib.suppress(Exception):

@@ -1,7 +1,7 @@
 """Gym's environments, old and new, as ``gymnasium.Env``.
 
-Gym 0.26 is the last release of Gym. Its environments return five values from ``step``, older ones return four; this
-adapter takes both. It removes Gym's own wrappers, which accept only five, and enforces the time limit itself.
+Gym 0.26 is the last release of Gym. Its environments return five values from ``step``, older ones four; this adapter
+accepts both. It removes Gym's own wrappers, which accept only five, and enforces the time limit itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.descriptions import Tuple, kind_of
 from gymtwist.spaces.gymnasium_spaces import convert, space_of
 
-#: Gym's own wrappers by class name, since Gym is imported only on demand.
+#: Gym's own wrappers by class name, because Gym is imported only on demand.
 _GYM_WRAPPERS = ("OrderEnforcing", "TimeLimit", "PassiveEnvChecker", "StepAPICompatibility")
 
 
@@ -56,34 +56,35 @@ def make(spec: Any, max_episode_steps: int | None, kwargs: dict[str, Any]) -> Gy
         of_registration = spec.max_episode_steps is not None
         while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
             if type(made).__name__ == "TimeLimit":
-                # The outermost is that of the registration, which the client's replaces; others are the constructor's.
+                # The outermost limit is the registration's, which the client's replaces; others are the constructor's.
                 limits += [] if of_registration else [made._max_episode_steps]
                 of_registration = False
             made = made.env
         return GymEnvironment(made, min(limits, default=None))
 
     if str(spec.entry_point).startswith("gym.envs.") and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-        # The trial uses an environment of its own: it leaves traces, for example in Box2D's world, that no seed resets.
+        # The trial uses an environment of its own, because it leaves traces that no seed resets, for example in Box2D's
+        # world.
         _check_numpy(spec.id, make_adapted())
     return make_adapted()
 
 
 def takes_seed(environment: Any) -> bool:
-    """Return whether an environment of Gym, or a vector environment of such, takes the seeds that ``reset`` is given.
+    """Return whether a Gym environment, or a vector of them, uses the seeds passed to ``reset``.
 
     Args:
-        environment: A :class:`GymEnvironment`, perhaps wrapped, or a vector environment of several.
+        environment: A :class:`GymEnvironment`, possibly wrapped, or a vector environment of several.
     """
     vector: Any = environment if isinstance(environment, VectorEnv) else None  # only some have the method
     return all([environment.get_wrapper_attr("takes_seed")] if vector is None else vector.get_attr("takes_seed"))
 
 
 def _seed_method(environment: Any) -> Callable[[int], object] | None:
-    """Return the method by which environments before Gym 0.26 are seeded; None if there is none that takes a seed."""
+    """Return the method that seeds environments before Gym 0.26; None if there is none that takes a seed."""
     method: Any = getattr(environment, "seed", None)
     try:
         inspect.signature(method).bind(0)
-    except TypeError:  # it takes none, or it is a number
+    except TypeError:  # it takes no seed, or is a number
         return None
     except ValueError:  # a method written in C, whose parameters are unknown
         pass
@@ -92,7 +93,7 @@ def _seed_method(environment: Any) -> Callable[[int], object] | None:
 
 
 def _reset_takes_seed(environment: Any) -> bool:
-    """Return whether ``reset`` takes a seed; a wrapper takes any argument and passes it on, so look below wrappers."""
+    """Return whether ``reset`` takes a seed; wrappers pass on any argument, so look below them."""
     import gym
 
     while accepts(environment.reset, "seed"):
@@ -126,12 +127,12 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
     """One of Gym's environments with Gymnasium's interface.
 
     Args:
-        environment: An environment of Gym, of either API, without Gym's own wrappers.
-        max_episode_steps: Steps after which an episode is truncated; None means never.
+        environment: A Gym environment, of either API, without Gym's own wrappers.
+        max_episode_steps: Steps after which an episode is truncated; None to never truncate.
 
     Attributes:
-        max_episode_steps: The same.
-        takes_seed: Whether the environment takes the seeds of resets; otherwise only the global generators get them.
+        max_episode_steps: Steps after which an episode is truncated; None for never.
+        takes_seed: Whether the environment uses the seeds of resets; otherwise, they seed only the global generators.
     """
 
     def __init__(self, environment: Any, max_episode_steps: int | None = None) -> None:
@@ -157,7 +158,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
 
     @property
     def original(self) -> Any:
-        """The environment of Gym, without any wrapper."""
+        """The Gym environment, without any wrapper."""
         return self._environment.unwrapped
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -189,7 +190,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
             observation, reward, terminated, truncated, info = result
             return observation, reward, terminated, truncated or out_of_time, info
         if not isinstance(result, tuple) or len(result) != 4:
-            return result  # whoever unpacks it says what it is
+            return result  # the code that unpacks it reports what it is
         observation, reward, done, info = result
         # Gym 0.21's TimeLimit sets this key when the limit ends the episode.
         truncated = bool(done and info.get("TimeLimit.truncated", False))

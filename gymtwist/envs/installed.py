@@ -14,15 +14,15 @@ import gymnasium
 from gymtwist.envs import gym_compatibility
 from gymtwist.envs.missing_packages import EXTRAS
 
-#: The packages that environments of Gymnasium and Gym need, by the part of ``gymnasium.envs`` or ``gym.envs``.
+#: The packages that Gymnasium's and Gym's environments need, by submodule of ``gymnasium.envs`` or ``gym.envs``.
 _PACKAGES = {"box2d": "Box2D", "mujoco": "mujoco", "phys2d": "jax", "tabular": "jax"}
 
 
 class Listed(NamedTuple):
-    """What the registry has of an environment.
+    """A registry's data about an environment.
 
     Attributes:
-        id: The id; those of Gym begin with ``gym:``.
+        id: The id; Gym's ids begin with ``gym:``.
         library: The package that it comes from.
         max_episode_steps: The number of steps after which an episode is truncated; None for no limit.
         reward_threshold: The return at which the environment counts as solved; None if there is none.
@@ -40,8 +40,8 @@ class Installed(NamedTuple):
     """The environments that can be made here.
 
     Attributes:
-        ids: Their ids, by the package that they come from. Those of Gym begin with ``gym:``.
-        missing: The extras that would add environments.
+        ids: The ids, by the package that they come from. Gym's ids begin with ``gym:``.
+        missing: The extras of gymtwist that would add environments.
     """
 
     ids: dict[str, list[str]]
@@ -49,7 +49,7 @@ class Installed(NamedTuple):
 
 
 def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
-    """Go through the registries of Gymnasium and Gym; nothing is imported.
+    """Search the registries of Gymnasium and Gym without importing anything.
 
     Args:
         allows: Returns whether clients may request an id.
@@ -62,7 +62,7 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
             library, *parts = module.split(".")
             of_gym = library in ("gymnasium", "gym")
             if not allows(prefix + name) or not module or (of_gym and len(parts) < 2):
-                continue  # Gymnasium keeps the ids of environments that it has given up, to say so
+                continue  # Gymnasium keeps the ids of environments that it has dropped, so as to say so
             package = _package(library, parts) if of_gym else None
             if package is not None and importlib.util.find_spec(package) is None:
                 missing.add(package)
@@ -72,11 +72,11 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
 
 
 def _package(library: str, parts: Sequence[str]) -> str | None:
-    """Return the package that an environment of Gymnasium or Gym needs; None if it needs no other.
+    """Return the package that an environment of Gymnasium or Gym needs; None if it needs none.
 
     Args:
         library: The library.
-        parts: The names of the module of its entry point in the library.
+        parts: The path of the entry point's module within the library.
     """
     if library == "gym" and parts[1] == "mujoco" and not parts[-1].endswith("_v4"):
         return "mujoco_py"
@@ -84,7 +84,7 @@ def _package(library: str, parts: Sequence[str]) -> str | None:
 
 
 def find_listed(allows: Callable[[str], bool] = lambda _: True) -> list[Listed]:
-    """Return what :func:`find_installed` finds, with what the registries have of each, in the order of the ids."""
+    """Return what :func:`find_installed` finds, with the registries' data, in the order of the ids."""
     listed = []
     for library, ids in find_installed(allows).ids.items():
         for name in ids:
@@ -97,7 +97,7 @@ def find_listed(allows: Callable[[str], bool] = lambda _: True) -> list[Listed]:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number of a registration as one of Python; None for anything else."""
+    """Return a finite number in a registration as a Python number; None for anything else."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float(value)
         return number if math.isfinite(number) else None
@@ -105,12 +105,12 @@ def _number(value: Any) -> float | None:
 
 
 def registered() -> frozenset[str]:
-    """Return every id of Gymnasium and Gym; those of Gym begin with ``gym:``."""
+    """Return every id of Gymnasium and Gym; Gym's ids begin with ``gym:``."""
     return frozenset([*gymnasium.registry, *(f"gym:{name}" for name in gym_compatibility.registry())])
 
 
 def with_loaded_package() -> frozenset[str]:
-    """Return the ids of Gymnasium whose environments need a package of others that has been imported."""
+    """Return the ids of Gymnasium's environments that need another package which has been imported."""
     return frozenset(
         name
         for name, spec in gymnasium.registry.items()
@@ -120,7 +120,7 @@ def with_loaded_package() -> frozenset[str]:
 
 
 def module_of(entry_point: Any) -> str:
-    """Return the name of the module that an entry point is in; an empty one if there is no entry point."""
+    """Return the name of an entry point's module; empty if there is no entry point."""
     if isinstance(entry_point, str):
         return entry_point.partition(":")[0]
     return getattr(entry_point, "__module__", "") or ""

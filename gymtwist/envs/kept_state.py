@@ -1,11 +1,11 @@
-"""States that environments keep and restore by themselves, where a copy of the process would not do.
+"""States that environments save and restore themselves, for when a copy of the process would not work.
 
 An environment has a hook for this: a class with the methods ``__snapshot__()``, which returns a state, and
-``__restore__(state)``. It may be a wrapper, an environment or a vector environment. What is outside of it, such as the
-wrappers of Gymnasium, is copied attribute by attribute; what is inside of it, is its own matter. MuJoCo's environments
-have no such methods, and :mod:`~gymtwist.envs.mujoco_state` instead.
+``__restore__(state)``. It may be a wrapper, an environment or a vector environment. Everything around it, such as
+Gymnasium's wrappers, is copied attribute by attribute; it is responsible for everything inside. MuJoCo's environments
+have no such methods; :mod:`~gymtwist.envs.mujoco_state` replaces them.
 
-A state is pickled, so that neither the environment nor a restoration changes it.
+A state is pickled, so that neither the environment nor restoring it can change it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gymtwist.envs import environment_results, mujoco_state
 from gymtwist.envs.mujoco_state import Kept
 from gymtwist.errors import EnvironmentFault, SnapshotRefused
 
-#: What has no state of an episode, and often cannot be pickled.
+#: Types of objects that hold no state of an episode, and often cannot be pickled.
 _SHARED = (
     type,
     types.ModuleType,
@@ -39,11 +39,11 @@ _SHARED = (
 
 
 class _Hook(NamedTuple):
-    """How an environment keeps its state.
+    """How to save and restore an environment's state.
 
     Attributes:
         snapshot: Takes the environment and returns a state.
-        restore: Takes both.
+        restore: Takes the environment and a state, and restores it.
     """
 
     snapshot: Callable[[Any], Any]
@@ -51,13 +51,13 @@ class _Hook(NamedTuple):
 
 
 class KeptState(NamedTuple):
-    """The state of an environment, and what else is restored with it.
+    """The state of an environment, and all else that is restored with it.
 
     Attributes:
-        pickled: All that is copied.
-        kept: What it refers to.
-        size: Bytes that this takes.
-        environment: The innermost environment, for which alone the state is good.
+        pickled: The pickled copy.
+        kept: The objects that it refers to.
+        size: The bytes that the state takes.
+        environment: The innermost environment, the only one that the state is valid for.
     """
 
     pickled: bytes
@@ -66,10 +66,10 @@ class KeptState(NamedTuple):
     environment: Any
 
     def restore(self) -> Any:
-        """Restore the environment; return a copy of what was given along with it.
+        """Restore the environment; return a copy of the objects kept with it.
 
         Raises:
-            BaseException: The environment raised it.
+            BaseException: The environment raised an exception.
         """
         unpickler = _Unpickler(io.BytesIO(self.pickled))
         unpickler.kept = self.kept
@@ -77,15 +77,15 @@ class KeptState(NamedTuple):
 
 
 def keep(environment: Any, rest: Any) -> KeptState:
-    """Keep the state of an environment.
+    """Save the state of an environment.
 
     Args:
         environment: The environment, or vector environment, with all its wrappers.
-        rest: What else to keep, from the same moment.
+        rest: What else to save, from the same moment.
 
     Raises:
-        SnapshotRefused: It has no hook, or something has no copy; the message is a clause.
-        EnvironmentFault: The environment raised.
+        SnapshotRefused: The environment has no hook, or something cannot be copied; the message is a clause.
+        EnvironmentFault: The environment raised an exception.
     """
     layers = _layers_of(environment)
     file = io.BytesIO()
@@ -101,10 +101,10 @@ def keep(environment: Any, rest: Any) -> KeptState:
 
 
 def _layers_of(environment: Any) -> dict[int, Any]:
-    """Return the environment and what is inside of it, down to what has a hook, by their ids; the outermost first.
+    """Return the environment and the layers inside it, down to those with a hook, by ``id()``; outermost first.
 
     Raises:
-        SnapshotRefused: One has no hook, and nothing inside.
+        SnapshotRefused: A layer has no hook, and nothing inside it.
     """
     gym = sys.modules.get("gym")
     kinds = (gymnasium.Env, VectorEnv) if gym is None else (gymnasium.Env, VectorEnv, gym.Env)
@@ -143,12 +143,12 @@ class _Pickler(pickle.Pickler):
     """Pickles a state.
 
     Args:
-        file: What it writes to.
-        layers: The environments and wrappers, by their ids.
+        file: The file to write to.
+        layers: The environments and wrappers, by ``id()``.
 
     Attributes:
-        kept: What the state refers to.
-        size: Bytes that this takes.
+        kept: The objects that the state refers to.
+        size: The bytes that these objects take for the state.
     """
 
     def __init__(self, file: io.BytesIO, layers: dict[int, Any]) -> None:
@@ -159,7 +159,7 @@ class _Pickler(pickle.Pickler):
         self.size = 0
 
     def persistent_id(self, value: Any) -> int | None:
-        """Return the place of what is kept as it is."""
+        """Return the index of an object that is kept as it is; None for an object to pickle."""
         if isinstance(value, Kept):
             self.size += value.size
             value = value.itself
@@ -171,9 +171,9 @@ class _Pickler(pickle.Pickler):
         return place
 
     def reducer_override(self, value: Any) -> Any:
-        """Pickle of environments and spaces what changes, since others refer to them."""
+        """Pickle only what changes in environments and spaces, because other objects refer to them."""
         if isinstance(value, gymnasium.Space):
-            # Its bounds may be large; the rest has its random numbers.
+            # The bounds may be large; the other attributes hold the random generators.
             state = {name: each for name, each in vars(value).items() if not isinstance(each, np.ndarray)}
             return _itself, (Kept(value),), state, None, None, _update
         if id(value) not in self._layers:
@@ -216,8 +216,8 @@ def _restore(layer: Any, state: tuple[Any]) -> None:
 
 
 def _culprit(layers: dict[int, Any]) -> str:
-    """Return what cannot be pickled, as a clause; empty if everything can be."""
-    for layer in reversed(layers.values()):  # what is inside is part of what is outside
+    """Return what cannot be pickled, as a clause; empty if everything can be pickled."""
+    for layer in reversed(layers.values()):  # what is inside is also part of what is outside
         parts = {"__snapshot__()": layer} if _hook_of(layer) else vars(layer)
         for name, value in parts.items():
             try:

@@ -1,9 +1,9 @@
-"""The files of a monitor, under the names and in the form of those that Gym's Monitor wrote.
+"""The files of a monitor, with the names and formats of Gym's Monitor.
 
 ``openaigym.episode_batch.*.stats.json`` has the statistics of all episodes, and
-``openaigym.manifest.*.manifest.json`` names it and the videos. Both can only be written as a whole. So that a long
-recording does not write its first episodes again and again, an episode is appended to
-``openaigym.episode_batch.*.recent.jsonl``, and now and then the statistics take over what is in there.
+``openaigym.manifest.*.manifest.json`` names that file and the videos. Both can be written only as a whole. To avoid
+rewriting the first episodes of a long recording again and again, each episode is appended to
+``openaigym.episode_batch.*.recent.jsonl``, whose contents are moved into the statistics from time to time.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 import gymnasium
 import msgspec
 
-#: Every file of a monitor begins with this, and no other file is touched.
+#: The prefix of all files of a monitor; no other files are touched.
 PREFIX = "openaigym"
 _STATISTICS, _RECENT = ".stats.json", ".recent.jsonl"
 
-#: The statistics are written again when the episodes that they lack are this part of those that they have: all that is
-#: ever written then is at most nine times as large as the last version.
+#: The statistics are rewritten when the missing episodes are this fraction of those they have, so that everything ever
+#: written is at most nine times as large as the last version.
 _PART = 1 / 8
-#: They are also written again after as many seconds as their size divided by this, in bytes per second.
+#: They are also rewritten after a number of seconds: their size divided by this, in bytes per second.
 _RATE = 64 * 1024
-#: But not within this time, in seconds.
+#: But not sooner than this, in seconds.
 _SHORTEST_INTERVAL = 1.0
 
 
@@ -52,10 +52,10 @@ class Episode(msgspec.Struct):
     """A line of the file of recent episodes.
 
     Attributes:
-        number: Its place in the lists of the statistics.
-        timestamp: When it ended, in seconds since 1970.
-        length: Its steps.
-        reward: The sum of its rewards; None if that is not finite.
+        number: The episode's index in the lists of the statistics.
+        timestamp: The time when it ended, in seconds since 1970.
+        length: The number of steps.
+        reward: The sum of the rewards; None if that is not finite.
         type: ``t`` for training. Gym's Monitor also had ``e`` for evaluation, which the protocol cannot express.
     """
 
@@ -67,7 +67,7 @@ class Episode(msgspec.Struct):
 
 
 class MonitorFiles:
-    """The files of one recording. A killed process loses no episode, and leaves no file of which half is missing.
+    """The files of one recording. A killed process loses no episode, and leaves no incomplete file.
 
     Args:
         directory: An existing directory.
@@ -85,7 +85,7 @@ class MonitorFiles:
         self._due = 0.0
 
     def begin(self) -> None:
-        """Note the time of the first reset."""
+        """Record the time of the first reset."""
         if self._statistics.initial_reset_timestamp is None:
             self._statistics.initial_reset_timestamp = time.time()
 
@@ -93,12 +93,12 @@ class MonitorFiles:
         """Add an episode.
 
         Args:
-            length: Its steps.
-            reward: The sum of its rewards.
+            length: The number of steps.
+            reward: The sum of the rewards.
             at_once: Whether the statistics and the manifest must be written now, as after a video.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: A file cannot be written.
         """
         count = len(self._statistics.timestamps)
         episode = Episode(count, time.time(), length, reward)
@@ -113,7 +113,7 @@ class MonitorFiles:
         """Write the statistics, then the manifest that names them.
 
         Raises:
-            OSError: They cannot be written; the earlier versions are still there.
+            OSError: They cannot be written; the earlier versions remain.
         """
         statistics = f"{self._name}{_STATISTICS}"
         size = _replace(self._directory / statistics, self._statistics)
@@ -139,7 +139,7 @@ def earlier_files(directory: Path) -> list[Path]:
 def complete(directory: Path) -> None:
     """Move the recent episodes of killed processes into their statistics.
 
-    It does no harm to a recording that goes on: that one writes the same statistics, and more.
+    This does not harm a recording in progress, which writes the same statistics and more.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -156,7 +156,7 @@ def complete(directory: Path) -> None:
 
 
 def _episodes(recent: Path) -> Iterator[Episode]:
-    """Read recent episodes, up to one that a full disk has cut off."""
+    """Read recent episodes, up to one that was cut off by a full disk."""
     with recent.open("rb") as lines, contextlib.suppress(msgspec.MsgspecError):
         for line in lines:
             yield msgspec.json.decode(line, type=Episode)
@@ -170,11 +170,11 @@ def _free_tag(directory: Path) -> str:
 
 
 def _replace(path: Path, content: object) -> int:
-    """Write a file beside its place and move it there, so that a reader never sees half of it; return its size."""
+    """Write a file elsewhere and move it into place, so that a reader never sees half of it; return its size."""
     data = msgspec.json.encode(content)
     try:
         _write_and_move(path, data)
-    except FileNotFoundError:  # a monitor with force has cleared the directory in between
+    except FileNotFoundError:  # a monitor with force has just cleared the directory
         _write_and_move(path, data)
     return len(data)
 
@@ -184,7 +184,7 @@ def _write_and_move(path: Path, data: bytes) -> None:
         try:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # otherwise an empty file may have its name after a power failure
+            os.fsync(file.fileno())  # otherwise, a power failure may leave an empty file under the name
             os.chmod(file.name, 0o666 & ~_umask())
             os.replace(file.name, path)
         except BaseException:

@@ -1,4 +1,4 @@
-"""The state of Gymnasium's MuJoCo environments, by MuJoCo's own functions: their renderers have threads."""
+"""The state of Gymnasium's MuJoCo environments, by MuJoCo's own functions, because their renderers have threads."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import copy
 import sys
 from typing import Any, NamedTuple
 
-#: The module of the environments, which is not imported here, and has MuJoCo.
+#: The module of the environments, which imports MuJoCo and is therefore not imported here.
 _MODULE = "gymnasium.envs.mujoco.mujoco_env"
-#: What an environment has that no step changes, or that is copied by MuJoCo.
+#: The attributes of an environment that no step changes, or that MuJoCo copies.
 _NOT_COPIED = ("model", "data", "mujoco_renderer")
 
 
 class Kept(NamedTuple):
-    """What a state has as it is, instead of a pickled copy.
+    """An object that a state refers to, instead of a pickled copy.
 
     Attributes:
         itself: The object, which does not change.
-        size: Bytes that it takes for the state alone.
+        size: The bytes that it takes only for the state.
     """
 
     itself: Any
@@ -31,10 +31,10 @@ def is_of(environment: Any) -> bool:
 
 
 def snapshot(environment: Any) -> Any:
-    """Return the state: MuJoCo's data, with what the last step has derived, and Python's attributes."""
+    """Return the state: MuJoCo's data, with the values derived in the last step, and Python's attributes."""
     attributes = {name: each for name, each in vars(environment).items() if name not in _NOT_COPIED}
     data = environment.data
-    # Of the arena memory is taken only where it is used.
+    # The arena takes memory only where it is used.
     return attributes, Kept(copy.copy(data), data.nbuffer + data.maxuse_arena)
 
 

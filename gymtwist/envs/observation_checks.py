@@ -1,4 +1,4 @@
-"""Checks beyond what serving needs: the dtype and the bounds of observations, and the types of flags."""
+"""Checks that serving does not need: dtypes and bounds of observations, and types of flags."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gymtwist.spaces.value_mismatch import path_text, shown
 
 
 def mismatch(space: spaces.Space[Any], observation: Any) -> str:
-    """Describe the first place where an observation has another dtype than its space, or lies outside its bounds.
+    """Describe the first place where an observation does not have its space's dtype, or is out of bounds.
 
     Args:
-        space: The observation space; for a vector environment the batched one.
-        observation: The observation. Its structure and shapes are checked when it is sent.
+        space: The observation space; for a vector environment, the batched one.
+        observation: The observation; its structure and shapes are checked when it is sent.
 
     Returns:
         The place and both sides, or an empty string.
     """
-    with contextlib.suppress(Exception):  # what has another structure cannot be sent, and that is an error
+    with contextlib.suppress(Exception):  # an observation of another structure cannot be sent, which is an error anyway
         return next(_mismatches(space, observation, ()), "")
     return ""
 

@@ -1,4 +1,4 @@
-"""The specification of a recorded environment, from which the reader of a dataset can make it again."""
+"""The specification of a recorded environment, from which a dataset's reader can make it again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from gymtwist.envs.environment_plan import EnvironmentPlan
 
-#: The longest specification in characters: keyword arguments may have arrays.
+#: The maximum length of a specification in characters: keyword arguments may contain arrays.
 _MOST = 2**20
 
 
@@ -16,12 +16,11 @@ def spec_text(environment: Any, plan: EnvironmentPlan) -> str | None:
 
     Args:
         environment: The environment.
-        plan: What it was made from.
+        plan: The plan that it was made from.
 
     Returns:
-        The specification; None if there is none from which an environment with these spaces can be made: for an
-        environment of Gym, several that differ, wrappers around a vector environment, or arguments that JSON cannot
-        represent.
+        The specification; None if it would not make an environment with these spaces: for a Gym environment, several
+        that differ, wrappers around a vector environment, or arguments that JSON cannot represent.
     """
     if plan.of_gym or plan.members or plan.vector_wrappers:
         return None

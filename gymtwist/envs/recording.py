@@ -1,7 +1,7 @@
 """The monitor: episode statistics and videos written into a directory.
 
-It writes what Gym's Monitor wrote, under the same names, so that programs that read such directories keep working; see
-:mod:`gymtwist.envs.monitor_files`. Videos are made by Gymnasium's ``RecordVideo``, of the episodes 0, 1, 8, 27, ... and
+It writes the same files as Gym's Monitor, so that programs that read its directories keep working; see
+:mod:`gymtwist.envs.monitor_files`. Gymnasium's ``RecordVideo`` makes the videos, of the episodes 0, 1, 8, 27, ... and
 every thousandth.
 """
 
@@ -26,11 +26,11 @@ from gymtwist.errors import MonitorError
 from gymtwist.spaces.layout import Array
 from gymtwist.spaces.value_mismatch import quoted
 
-#: The longest name of a directory in bytes, that of Linux, and the most directories in it. Resolving takes time that
-#: grows with the square of their number, and making them a call within a call for each.
+#: The maximum length of a directory's name in bytes, which is Linux's limit, and the maximum depth below the root. The
+#: time to resolve a name grows with the square of its depth, and each level is created by a recursive call.
 MAX_NAME = 4096
 MAX_DEPTH = 64
-#: The key of the info by which a client is told that its episodes are not recorded any more.
+#: The info key that tells a client that its episodes are no longer recorded.
 MONITOR_ERROR = "monitor_error"
 
 
@@ -39,10 +39,10 @@ def confine(directory: str, root: Path) -> Path:
 
     Args:
         directory: Absolute, or relative to the root.
-        root: Where clients may write; resolved.
+        root: The resolved directory under which clients may write.
 
     Raises:
-        MonitorError: It is not under the root, too long or too deep.
+        MonitorError: The directory is not under the root, too long or too deep.
     """
     name = quoted(directory, MOST_SHOWN)
     if not directory or "\0" in directory:
@@ -72,11 +72,12 @@ def start(
 
     Args:
         environment: The environment; with ``video`` it must render RGB arrays.
-        directory: Where to write; it is created if necessary.
+        directory: The directory to write to; it is created if necessary.
         resume: Keep the files of an earlier monitor, complete those that a killed process left, and write beside them.
         force: Remove the files of an earlier monitor first.
         video: Record videos too.
-        every: Of each episode whose number is a multiple of this; 0 for the cubes up to 1000, then every thousandth.
+        every: Record a video of each episode whose number is a multiple of this; 0 for cubes up to 1000, then every
+            thousandth.
 
     Returns:
         The wrapped environment; closing it completes the files.
@@ -109,17 +110,17 @@ def start(
 class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Records the episodes of an environment.
 
-    If a file or a video cannot be written, as on a full disk, the recording stops and the episode goes on: the log has
-    the error, and the info of the next step has it as well.
+    If a file or a video cannot be written, for example because the disk is full, the recording stops and the episode
+    continues: the error is in the log, and in the info of the next step.
 
     Args:
         environment: The environment to record.
         directory: An existing directory.
         video: Whether videos are recorded too.
-        every: Of which episodes; see :func:`start`.
+        every: Which episodes to film; see :func:`start`.
 
     Attributes:
-        files: The files that are written.
+        files: The recording's files.
         has_stopped: Whether the recording has stopped after an error.
     """
 
@@ -135,7 +136,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._error: str | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; one that was begun and not finished is written down with its length so far."""
+        """Begin an episode; an unfinished one is recorded with its length so far."""
         if self._recording:
             self._finish_episode()
         result = super().reset(seed=seed, options=options)
@@ -145,7 +146,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take one step, and count it if the episode began after the monitor did."""
+        """Take one step, and count it if the episode began after the recording."""
         result = super().step(action)
         if self._recording:
             self._length += 1
@@ -177,9 +178,9 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._video.recorded_frames = [in_colour(frame) for frame in self._video.recorded_frames]
         path = Path(self._video.video_folder, f"{self._video._video_name}.mp4")
         try:
-            # RecordVideo itself would write it at the next reset, which may never come.
+            # RecordVideo itself would write it only at the next reset, which may never come.
             self._video.stop_recording()  # type: ignore[no-untyped-call] # Gymnasium's own
-            # MoviePy does not look at ffmpeg's exit status.
+            # MoviePy does not check ffmpeg's exit status.
             if has_frames and not _is_complete(path):
                 raise OSError("the video is not complete")
         except BaseException:
@@ -195,11 +196,11 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._video is not None:
             self.env = self._video.env
             self._video = None
-        with contextlib.suppress(Exception):  # the environment may have closed it
+        with contextlib.suppress(Exception):  # the environment may have closed standard error
             print(self._error, file=sys.stderr)
 
     def stop(self) -> gymnasium.Env[Any, Any]:
-        """Complete the files; return the environment, whose episode goes on."""
+        """Complete the files; return the environment, whose episode continues."""
         try:
             if not self.has_stopped:
                 self._finish_video()
@@ -220,7 +221,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
             super().close()
         finally:
             try:
-                # Also after an error: there may be space again.
+                # Also after an error: there may be disk space again.
                 self.files.write()
             except OSError as error:
                 if not self.has_stopped:
@@ -233,7 +234,7 @@ def _record_video(
     trigger = (lambda episode: episode % every == 0) if every else None
     try:
         with warnings.catch_warnings():
-            # It warns of overwriting whenever the directory exists; the names given here are new.
+            # It warns about overwriting if the directory exists, but these names are new.
             warnings.simplefilter("ignore")
             return RecordVideo(environment, str(directory), trigger, name_prefix=prefix)
     except DependencyNotInstalled as error:
@@ -241,7 +242,7 @@ def _record_video(
 
 
 def in_colour(frame: Any) -> Array:
-    """Return a frame as MoviePy films it: uint8 of shape (height, width, 3). Floats are from 0 to 1."""
+    """Convert a frame for MoviePy: uint8 of shape (height, width, 3). Floats range from 0 to 1."""
     if frame.dtype.kind in "bf":
         frame = np.clip(frame, 0, 1) * 255
     if frame.ndim == 2:
@@ -253,7 +254,7 @@ def in_colour(frame: Any) -> Array:
 
 
 def _is_complete(video: Path) -> bool:
-    """Return whether an MP4 file has the box ``moov``, which ffmpeg writes last (ISO/IEC 14496-12)."""
+    """Return whether an MP4 file contains the box ``moov``, which ffmpeg writes last (ISO/IEC 14496-12)."""
     with contextlib.suppress(FileNotFoundError), video.open("rb") as file:
         while len(header := file.read(16)) >= 8:
             size, kind = int.from_bytes(header[:4], "big"), header[4:8]
@@ -268,7 +269,7 @@ def _is_complete(video: Path) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason of a failure without the whole path, which a client may have chosen."""
+    """Return the reason of a failure without the full path, which a client may have chosen."""
     if not isinstance(error, OSError) or error.strerror is None:
         return f"{error!s:.{MOST_SHOWN}}"
     return error.strerror if error.filename is None else f"{error.strerror}: {quoted(os.path.basename(error.filename))}"

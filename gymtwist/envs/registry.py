@@ -1,4 +1,4 @@
-"""The registry of environments: Gymnasium's and Gym's ids, and the nearest ones if an id is unknown."""
+"""The registry of environments: Gymnasium's and Gym's ids, and the most similar ones if an id is unknown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from gymtwist.errors import UnknownEnvironment
 
 _VERSION = re.compile(r"-v(\d+)$")
 _LIBRARIES = ("gymnasium", "gym")
-#: Ids that were given up for others of the same rules and spaces, and the kwargs that keep them the same. Others were
-#: given up because rules or spaces changed. Blackjack got the rule of Sutton and Barto that a natural beats a 21.
+#: Dropped ids with a successor of the same rules and spaces, and the kwargs that keep these the same. Other ids were
+#: dropped because rules or spaces changed. Blackjack got the rule of Sutton and Barto that a natural beats a 21.
 _SUCCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "Pendulum-v0": ("Pendulum-v1", {}),
     "FrozenLake-v0": ("FrozenLake-v1", {}),
@@ -33,9 +33,9 @@ _SUCCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "PendulumJax-v0": ("phys2d/Pendulum-v0", {}),
     "Jax-Blackjack-v0": ("tabular/Blackjack-v0", {}),
 }
-#: The ids of Atari games that ale-py has given up: those with RAM as observation, and those with a fixed frame skip.
+#: Atari ids that ale-py has dropped: those with RAM as observation, and those with a fixed frame skip.
 _ATARI = re.compile(r"(?P<game>\w+?)(?P<ram>-ram)?(?P<skip>Deterministic|NoFrameskip)?-(?P<version>v[04])")
-#: The game whose lasers blink with every fourth frame, and would be missed.
+#: The game whose lasers blink every fourth frame, and would be missed.
 _THREE_FRAMES = "SpaceInvaders"
 
 
@@ -43,8 +43,8 @@ class RegisteredEnvironment(NamedTuple):
     """A registered environment.
 
     Attributes:
-        spec: Its specification: Gymnasium's, or Gym's with the same attributes.
-        of_gym: Whether it is Gym's.
+        spec: The specification: Gymnasium's, or Gym's with the same attributes.
+        of_gym: Whether the environment is Gym's.
     """
 
     spec: Any
@@ -64,17 +64,16 @@ def find(environment: str) -> RegisteredEnvironment:
     Args:
         environment: An id such as ``CartPole-v1``. Gymnasium's environments take precedence over Gym's; ``gym:ID``
             and ``gymnasium:ID`` choose a library, ``module:ID`` imports a module first. An id without a version means
-            the latest one. An id that was given up means its successor, if rules and spaces are the same; the log says
-            so.
+            the latest version. A dropped id means its successor, if rules and spaces are the same, which is logged.
 
     Raises:
-        UnknownEnvironment: The id is not registered; the message names the nearest ids.
+        UnknownEnvironment: The id is not registered; the message names the most similar ids.
     """
     library, bare = _split(environment)
     if found := _find(library, bare):
         return found
     successor, kwargs = _successor(bare)
-    # An environment other than an Atari game may have such a name.
+    # An environment that is not an Atari game may have such a name.
     if successor and (found := _find(library, successor)) and (bare in _SUCCESSORS or "game" in found.spec.kwargs):
         spec = copy.copy(found.spec)
         spec.kwargs = {**spec.kwargs, **kwargs}
@@ -93,7 +92,7 @@ def _registry(library: str) -> dict[str, Any]:
 
 
 def _find(library: str | None, bare: str) -> RegisteredEnvironment | None:
-    # Gym is not imported for an environment of Gymnasium.
+    # Gym is not imported for a Gymnasium environment.
     for name in _LIBRARIES:
         if library in (None, name) and (found := _latest(bare, _registry(name))):
             return RegisteredEnvironment(_registry(name)[found], of_gym=name == "gym")
@@ -101,7 +100,7 @@ def _find(library: str | None, bare: str) -> RegisteredEnvironment | None:
 
 
 def _successor(environment: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the id that an id was given up for, and the kwargs that make it the same; None if there is none."""
+    """Return the successor of a dropped id, and the kwargs that make it the same; None if there is none."""
     if environment in _SUCCESSORS:
         return _SUCCESSORS[environment]
     atari = _ATARI.fullmatch(environment)

@@ -1,4 +1,4 @@
-"""Features of vector environments: the autoreset mode, the seeds and masks that ``reset`` takes, and infos."""
+"""Features of vector environments: autoreset modes, the seeds and masks that ``reset`` takes, and infos."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gymnasium.wrappers.vector import NormalizeObservation
 
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
-#: The option by which Gymnasium's vector environments take a mask.
+#: The option that passes a mask to Gymnasium's vector environments.
 MASK = "reset_mask"
 
 
 def autoreset_mode(environment: VectorEnv[Any, Any, Any]) -> str:
     """Return the name of a vector environment's autoreset mode in messages: the enum member's, in lower case.
 
-    It is Gymnasium's default if the environment declares none.
+    If the environment declares none, it is Gymnasium's default.
     """
     mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     return AutoresetMode(mode).name.lower()
@@ -32,30 +32,30 @@ def takes_seed_list(environment: VectorEnv[Any, Any, Any]) -> bool:
 
 
 def takes_seed_array(environment: VectorEnv[Any, Any, Any]) -> bool:
-    """Return whether ``reset`` takes an array of seeds, as ale-py's does according to its annotations."""
+    """Return whether ``reset`` takes an array of seeds, as annotated in ale-py."""
     return "ndarray" in str(getattr(environment.unwrapped.reset, "__annotations__", {}).get("seed"))
 
 
 def takes_mask(environment: VectorEnv[Any, Any, Any]) -> bool:
     """Return whether ``reset`` honors ``options["reset_mask"]``.
 
-    Gymnasium's own classes do. Others certainly do if nothing else could reset one of their environments.
+    Gymnasium's own classes do. Other classes must if nothing else could reset a single environment.
     """
     return takes_seed_list(environment) or autoreset_mode(environment) == "disabled"
 
 
 def has_processes(environment: Any) -> bool:
-    """Return whether an environment runs in processes of its own, any of which may die."""
+    """Return whether an environment runs in processes of its own, which may die."""
     return isinstance(environment.unwrapped, AsyncVectorEnv)
 
 
 def rows(environment: AsyncVectorEnv) -> list[Any] | None:
-    """Return the last observation of each environment, valid until its next step; None if a step returns its own."""
+    """Return the last observation of each environment, valid until its next step; None if not in shared memory."""
     return list(iterate(environment.observation_space, environment.observations)) if environment.shared_memory else None
 
 
 def normalizes(environment: VectorEnv[Any, Any, Any]) -> bool:
-    """Return whether a NormalizeObservation is around a vector environment: it resets only all environments."""
+    """Return whether a vector environment has a NormalizeObservation, which resets only all environments together."""
     layer = environment
     while isinstance(layer, VectorWrapper):
         if isinstance(layer, NormalizeObservation):
@@ -65,17 +65,17 @@ def normalizes(environment: VectorEnv[Any, Any, Any]) -> bool:
 
 
 def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:
-    """Have a vector environment merge infos without a loss, unless it has a way of its own to merge them."""
+    """Have a vector environment merge infos without loss, unless it has its own way to merge them."""
     base = environment.unwrapped
     if type(base)._add_info is VectorEnv._add_info:
         base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]  # one object only
 
 
 def mask_final_observations(environment: VectorEnv[Any, Any, Any], step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function that takes a step in ``same_step`` mode, with final observations as Gymnasium has them.
+    """Return a function that takes a step in ``same_step`` mode, with final observations in Gymnasium's form.
 
-    ale-py's returns a row for every environment and no mask, also while their episodes go on. Here ``final_obs`` is an
-    array of objects, None for those environments, and ``_final_obs`` marks the others.
+    ale-py returns a row for every environment, even if its episode continues, and no mask. Here, ``final_obs`` is an
+    array of objects, with None for these environments, and ``_final_obs`` marks the others.
     """
     space = environment.observation_space
     if takes_seed_list(environment):  # Gymnasium's own

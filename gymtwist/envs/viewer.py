@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: What SDL falls back to where there is no screen.
+#: SDL's fallback drivers if there is no screen.
 _SCREENLESS = ("offscreen", "dummy")
 
 
@@ -16,7 +16,7 @@ class Viewer:
     """One window, opened by the first frame; it closes with :meth:`close` or with its process.
 
     Args:
-        title: What the window's title bar says.
+        title: The text of the window's title bar.
 
     Raises:
         ImportError: pygame is not installed (``pip install "gymtwist[display]"``).
@@ -37,7 +37,7 @@ class Viewer:
             frame: uint8 of shape (height, width, 3).
 
         Raises:
-            RuntimeError: There is no screen to show it on, or it is no frame.
+            RuntimeError: There is no screen, or the array is not a frame.
         """
         pygame = self._pygame
         shape = np.shape(frame)
@@ -45,7 +45,7 @@ class Viewer:
             raise RuntimeError(f"a frame has the shape (height, width, 3), not {shape}")
         size = (frame.shape[1], frame.shape[0])
         if self._window is None or self._window.get_size() != size:
-            # Only the display: sound and joysticks are nothing that a window needs.
+            # Only the display: a window needs neither sound nor joysticks.
             pygame.display.init()
             if pygame.display.get_driver() in _SCREENLESS and "SDL_VIDEODRIVER" not in os.environ:
                 pygame.display.quit()

@@ -17,12 +17,12 @@ class ArrayKind(SpaceKind, frozen=True):
 
     @staticmethod
     def take(space: Any, batch: Any, start: int, stop: int) -> Any:
-        """Return some elements of a batch: a view."""
+        """Return some elements of a batch, as a view."""
         return np.asarray(batch)[start:stop]
 
     @staticmethod
     def join(space: Any, batches: Sequence[Any]) -> Any:
-        """Join batches to one."""
+        """Join batches into one."""
         return np.concatenate(batches)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The codec of arrays of one dtype and shape, which several kinds of spaces have as their elements."""
+"""The codec of arrays of one dtype and shape, which are the elements of several kinds of spaces."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.value_mismatch import ValueMismatch, shape_text, shown
 from gymtwist.spaces.value_plan import array_plan
 
-#: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
+#: The maximum number of elements without any bytes; otherwise, the length of the message limits the number.
 MAX_EMPTY = 10_000
-#: What an error calls NumPy's kinds of text, whose names have the number of their bits: str128.
+#: What errors call NumPy's text dtypes, whose own names contain the number of bits: str128.
 _NO_NUMBERS = {"U": "text", "S": "bytes"}
 
 
@@ -37,12 +37,12 @@ def array_codec(
 
     Args:
         dtype: The arrays' dtype.
-        shape: Of each array; a batch has one more dimension.
-        context: Where the arrays are.
-        bounds: The bounds of incoming elements; None if their dtype is enough.
+        shape: The shape of each array; a batch has one more dimension.
+        context: The context of the arrays.
+        bounds: The bounds of incoming elements; None if only the dtype limits them.
         classic_box: See :class:`~gymtwist.spaces.nested_lists.ListReader`.
     """
-    # The very dtype that arrays have: it is compared at each step.
+    # The dtype object that arrays actually have, because it is compared in each step.
     dtype = np.dtype(np.dtype(dtype).newbyteorder("<").str)
     check = bounds.check if bounds is not None and context.checked else None
     offset, mismatch, owned = context.offset, context.mismatch, context.owned
@@ -68,7 +68,7 @@ def array_codec(
             value = cast(value)
         try:
             return memoryview(value).cast("B")
-        except TypeError:  # it is not contiguous, or there is nothing in it
+        except TypeError:  # it is not contiguous, or is empty
             copied: bytes = value.tobytes()
             return copied
 
@@ -80,7 +80,7 @@ def array_codec(
             check(array, mismatch)
         return array.copy() if owned else array
 
-    # Without a check, in one call.
+    # Without a check, a single call suffices.
     finish_plan = finish if check is not None else np.ndarray.copy if owned else None
     return SpaceCodec(
         _writer(dtype, shape, context, cast),
@@ -97,10 +97,10 @@ def _batched(shape: tuple[int, ...], context: CodecContext) -> tuple[int | None,
 
 
 def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
-    """Convert a value of an environment or a user to an array of a dtype, as Gymnasium's shared memory does.
+    """Convert an environment's or a user's value to an array of a dtype, as Gymnasium's shared memory does.
 
     Raises:
-        ValueMismatch: The value cannot be converted, or not exactly although that is required.
+        ValueMismatch: The value cannot be converted, or not exactly if that is required.
     """
     try:
         if dtype.kind != "f" and (context.exact or context.on_cut is not None):
@@ -120,11 +120,11 @@ def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
 
 
 def cast_integers(given: Array, dtype: np.dtype[Any], context: CodecContext) -> tuple[Array, bool]:
-    """Cast numbers to a dtype of integers, as NumPy does, and report the first that it changes.
+    """Cast numbers to an integer dtype, as NumPy does, and report the first number that changes.
 
     Returns:
-        The array; whether a number was changed, which is not looked for once one was reported, except for the classic
-        protocol, which sends what fits as it is.
+        The array, and whether a number was changed. Once a change was reported, this is checked only for the classic
+        protocol, which sends values that fit unchanged.
     """
     if given.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
@@ -169,7 +169,7 @@ def _caster(dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext)
 def _writer(
     dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext, cast: Callable[[Any], Array]
 ) -> Callable[[Any], Any]:
-    """Make the function that turns an array into a tree."""
+    """Make the function that converts an array to a tree."""
 
     def write_as_it_is(value: Any) -> Any:
         array = value if type(value) is np.ndarray else np.asarray(value)
@@ -204,7 +204,7 @@ def _writer(
 def _reader(
     dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext, lists: ListReader
 ) -> Callable[[Any], Array]:
-    """Make the function that reads an array from a tree: a new one from lists, else a view of its bytes."""
+    """Make the function that reads an array from a tree: a new one from lists, otherwise a view of the bytes."""
     wanted, mismatch = _batched(shape, context), context.mismatch
     if context.form in (Form.LISTS, Form.CLASSIC):
         return lists.read
@@ -244,7 +244,7 @@ def from_base64(text: Any, context: CodecContext) -> bytes:
     """Read bytes written as base64, with the alphabet and the padding of RFC 4648.
 
     Raises:
-        ValueMismatch: It is something else.
+        ValueMismatch: The value is not base64.
     """
     if not isinstance(text, str):
         raise context.mismatch(f"is {shown(text)}: send a string of base64")

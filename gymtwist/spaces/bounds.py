@@ -11,7 +11,7 @@ import numpy as np
 from gymtwist.spaces.layout import Array
 from gymtwist.spaces.value_mismatch import shown
 
-# Python compares so few numbers faster than NumPy begins to.
+# Up to this many numbers, Python's comparisons are faster than NumPy's overhead.
 _FEW = 32
 
 
@@ -32,17 +32,17 @@ class Bounds:
             self._few = tuple(np.broadcast_to(bound, size).tolist() for bound in (low, high))
 
     def check(self, array: Array, mismatch: Callable[..., Exception]) -> None:
-        """Check an array of the shape, or a batch of such arrays.
+        """Check an array of this shape, or a batch of such arrays.
 
         Args:
             array: The array.
-            mismatch: Makes the error of a text and an index.
+            mismatch: Makes the error from a text and an index.
 
         Raises:
             Exception: An element is outside its bounds, or is not a number.
         """
         flat = array.reshape(-1)
-        if flat.dtype.kind == "b":  # the bytes of a message can be other than 0 and 1
+        if flat.dtype.kind == "b":  # bytes in a message may differ from 0 and 1
             flat = flat.view(np.uint8)
         if self._few is not None and len(flat) == len(self._few[0]):
             for number, low, high in zip(flat.tolist(), *self._few, strict=True):
@@ -63,11 +63,11 @@ class Bounds:
         return mismatch(f"is {given}: send {sort} from {low} to {high}", *index)
 
     def at(self, index: int) -> tuple[Any, Any]:
-        """Return the bounds of an element of an array, or of a batch, by its index in C order."""
+        """Return the bounds of an element of an array or a batch, by its index in C order."""
         low, high = (bound.flat[index % bound.size].item() for bound in (self._low, self._high))
         return low, high
 
     @property
     def are_of_booleans(self) -> bool:
-        """Whether the elements are 0 and 1 alone."""
+        """Whether the bounds allow only 0 and 1."""
         return bool(self._low.size and (self._low >= 0).all() and (self._high <= 1).all())

@@ -16,17 +16,18 @@ from gymtwist.spaces.numbers import NOT_FINITE, integer_limits, jsonable, number
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe
 
-#: From so many bytes on, bounds that are the same everywhere are views of one number instead of arrays.
+#: From this many bytes on, uniform bounds are views of one number instead of arrays.
 _LARGE = 1 << 20
-#: The classic protocol clips a Box's bounds to this: JSON has no infinity.
+#: The classic protocol clips a Box's bounds to this, because JSON has no infinity.
 CLASSIC_BOUND = 1e30
 
 
 class Box(ArrayKind, frozen=True):
     """Arrays of numbers between bounds.
 
-    A bound is one number if it is the same everywhere (or ``"Infinity"`` or ``"-Infinity"``, also of integers: those
-    are bounded by their dtype alone); else all of them in C order: little-endian bytes of the dtype, or a flat list.
+    A bound is one number if it is the same everywhere (or ``"Infinity"`` or ``"-Infinity"``, also for integers, which
+    only their dtype then limits). Otherwise, it has all values in C order: little-endian bytes of the dtype, or a flat
+    list.
     """
 
     shape: tuple[int, ...]
@@ -64,7 +65,7 @@ class Box(ArrayKind, frozen=True):
         is_uniform = not (isinstance(low, np.ndarray) or isinstance(high, np.ndarray))
         if not is_uniform or math.prod(self.shape) * np.dtype(dtype).itemsize < _LARGE:
             return spaces.Box(low, high, shape=self.shape, dtype=dtype)
-        # Gymnasium takes a second and six times the memory of an element to fill and compare these arrays.
+        # Gymnasium takes a second, and six times the memory of an element, to fill and compare these arrays.
         box = spaces.Box(low, high, shape=(1,) * len(self.shape), dtype=dtype)
         for name in ("low", "high", "bounded_below", "bounded_above"):
             setattr(box, name, np.broadcast_to(getattr(box, name), self.shape))
@@ -77,7 +78,7 @@ class Box(ArrayKind, frozen=True):
         array = self.bound(bound)
         if not array.ndim:
             return array.item() if array.dtype.kind != "b" else int(array)
-        # Gymnasium's checks of bounds know no bool.
+        # Gymnasium's checks of bounds do not support bool.
         native = np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
         return array.astype(native).reshape(self.shape)
 
@@ -99,7 +100,7 @@ class Box(ArrayKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         low, high = (
             bound.astype(np.float64).clip(-CLASSIC_BOUND, CLASSIC_BOUND).ravel().tolist()
             for bound in (space.low, space.high)
@@ -108,7 +109,7 @@ class Box(ArrayKind, frozen=True):
 
 
 def _is_uniform(bound: Array) -> bool:
-    """Return whether a bound is the same everywhere; zeros of both signs are equal, but not the same."""
+    """Return whether a bound is the same everywhere; zeros of different signs are equal, but not the same."""
     first = bound.flat[0]
     return bool((bound == first).all()) and (
         bound.dtype.kind != "f" or bool((np.signbit(bound) == np.signbit(first)).all())
@@ -116,7 +117,7 @@ def _is_uniform(bound: Array) -> bool:
 
 
 def _described(bound: Array, bounded: Array, unbounded: str) -> Any:
-    """Describe a bound by one number if it is the same everywhere, as most are, else by its bytes."""
+    """Describe a bound as one number if it is the same everywhere, as is usual, otherwise as its bytes."""
     if not bound.size:
         return 0
     if not _is_uniform(bound):
@@ -124,12 +125,12 @@ def _described(bound: Array, bounded: Array, unbounded: str) -> Any:
     if bound.dtype.kind == "f":
         number = float(bound.flat[0])
         return number if math.isfinite(number) else number_text(number)
-    # An infinite bound of integers is that of their dtype; samples tell the two apart.
+    # An infinite bound of integers equals their dtype's limit; sampling distinguishes the two.
     return int(bound.flat[0]) if bounded.any() or bound.dtype.kind != "i" else unbounded
 
 
 def _bounds(space: Any) -> Bounds | None:
-    """Return the bounds of a space; None if the dtype alone keeps them."""
+    """Return the bounds of a space; None if the dtype alone ensures them."""
     dtype = np.dtype(np.uint8) if space.dtype.kind == "b" else space.dtype
     low, high = (
         (np.array(bound.flat[0]) if bound.size and _is_uniform(bound) else bound.ravel()).astype(dtype)

@@ -1,4 +1,4 @@
-"""Spaces and their elements as the classic protocol's clients decode them."""
+"""Spaces and their elements in the form that the classic protocol's clients decode."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def classic_description(space: Space) -> dict[str, Any]:
 
 
 def encoder(space: Space, on_cut: CutReport | None = None) -> Encoder:
-    """Compile the function that turns an element of a space into lists, numbers, strings and dictionaries.
+    """Compile the function that converts an element of a space to lists, numbers, strings and dictionaries.
 
     Args:
         space: The space.
-        on_cut: Reports the first number that does not fit the integers of the space; it and all others are then cut, as
-            in the framed protocol. None to send what there is.
+        on_cut: Reports the first number that does not fit the space's integers; all such numbers are then cut, as in
+            the framed protocol. None to send numbers as they are.
 
     Returns:
         A function that raises :class:`ValueError`, :class:`TypeError` or another of Python's own errors if the value
@@ -41,10 +41,10 @@ def encoder(space: Space, on_cut: CutReport | None = None) -> Encoder:
 
 
 def decoder(space: Space) -> Decoder:
-    """Compile the function that turns decoded JSON into an element of a space.
+    """Compile the function that converts decoded JSON to an element of a space.
 
-    The bounds of a Box are left to the environment, as in gym-socket-api: many an agent draws from a Gaussian and
-    relies on the environment to clip. Everything else is checked.
+    As in gym-socket-api, the bounds of a Box are left to the environment: many agents draw from a Gaussian and rely on
+    the environment to clip. Everything else is checked.
 
     Returns:
         A function that raises :class:`~gymtwist.errors.InvalidAction` if the value is not an element of the space.

@@ -1,6 +1,6 @@
 """The kinds of spaces that messages describe, and the operations on any description.
 
-A description says everything that makes two spaces equal. The same structs are read by server and client.
+A description contains everything that makes two spaces equal. Server and client use the same structs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gymtwist.spaces.text_space import Text as Text
 from gymtwist.spaces.tuple_space import Tuple as Tuple
 from gymtwist.spaces.value_mismatch import Path
 
-#: The registry: every kind that messages can carry. A new kind is a module, its import above and its line here.
+#: The registry: every kind that messages can carry. To add a kind, write its module, import it above, and list it here.
 KINDS = register(
     Box,
     Discrete,
@@ -37,25 +37,25 @@ KINDS = register(
     Graph,
     OneOf,
 )
-#: A description as messages carry it, of any kind. msgspec needs the union of all kinds; to the type checker it is
+#: A description as carried by messages, of any kind. msgspec needs the union of all kinds; for the type checker, it is
 #: their base class.
 if TYPE_CHECKING:
     Description: TypeAlias = SpaceKind
 else:
     Description = Union[KINDS]  # noqa: UP007
 
-#: The most spaces in one space that hold no others.
+#: The maximum number of leaves in a space, which hold no other spaces.
 MAX_LEAVES = 10_000
 
 
 def check(description: Description) -> int:
-    """Check that a description is within the limits and can be of a space, before anything is made of it.
+    """Check that a description is valid and within the limits, before anything is made from it.
 
     Returns:
-        The bytes of the arrays of an element, roughly: a size of zero counts as one.
+        The approximate bytes of an element's arrays: a size of zero counts as one.
 
     Raises:
-        ValueError: It is not, or cannot be.
+        ValueError: It is not valid, or not within the limits.
     """
     leaves = size = 0
     ahead = [(description, 1)]
@@ -68,7 +68,7 @@ def check(description: Description) -> int:
         if leaves > MAX_LEAVES:
             raise ValueError(f"a space of more than {MAX_LEAVES} leaves")
         ahead += within
-        # Each alone is within the limit: a few bytes must not ask for many of them.
+        # Each alone is within the limit, but a short description must not ask for many of them.
         size += each.check()
         if size > MAX_SIZE:
             raise ValueError(f"a space whose arrays have more than {MAX_SIZE} bytes in all")
@@ -79,10 +79,10 @@ def layout_of(description: Description) -> Layout | None:
     """Lay out the elements of a space.
 
     Returns:
-        The layout; None if a Text, Sequence, Graph or OneOf is in the space: it fixes none.
+        The layout; None if the space contains a Text, Sequence, Graph or OneOf, which have no fixed layout.
 
     Raises:
-        ValueError: The description is beyond the limits, or of no space.
+        ValueError: The description is not valid, or not within the limits.
     """
     check(description)
     return lay_out(_arrays(description, ())) if _is_fixed(description) else None
@@ -101,5 +101,5 @@ def _arrays(description: Description, path: Path) -> Iterator[tuple[Path, str, t
 
 
 def for_json(description: Description) -> Description:
-    """Return the description that JSON can carry: bounds that are bytes become lists."""
+    """Return a description that JSON can carry, with lists for bounds that are bytes."""
     return description.for_json()

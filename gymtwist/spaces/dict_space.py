@@ -16,7 +16,7 @@ from gymtwist.spaces.value_plan import nest_plan
 
 
 class Dict(SpaceKind, frozen=True):
-    """An element of each of the spaces, under a key: a string as a rule; a list stands for a tuple."""
+    """An element of each of the spaces, under a key: usually a string; a list stands for a tuple."""
 
     is_fixed: ClassVar[bool] = True
 
@@ -39,7 +39,7 @@ class Dict(SpaceKind, frozen=True):
 
     def build(self, spaces: Any) -> Any:
         """Build the space."""
-        # In pairs, which Gymnasium does not sort.
+        # As pairs, which Gymnasium does not sort.
         return spaces.Dict([(key_of(key), each.build(spaces)) for key, each in self.spaces])
 
     @classmethod
@@ -55,8 +55,8 @@ class Dict(SpaceKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
-        # Not "subspaces": the Go client would refuse an object where it knows a list.
+        """Describe a space for the classic protocol."""
+        # Not "subspaces": the Go client would refuse an object where it expects a list.
         fields = {str(key): kind_of(each).classic_description(each) for key, each in space.spaces.items()}
         return {"type": "Dict", "spaces": fields}
 
@@ -74,7 +74,7 @@ class Dict(SpaceKind, frozen=True):
 
     @staticmethod
     def join(space: Any, batches: Sequence[Any]) -> Any:
-        """Join batches to one."""
+        """Join batches into one."""
         return {key: kind_of(each).join(each, [batch[key] for batch in batches]) for key, each in space.spaces.items()}
 
     @staticmethod
@@ -93,7 +93,7 @@ class Dict(SpaceKind, frozen=True):
 
 
 def key_of(key: Any) -> Any:
-    """Turn a key as a message carries it into the key of the Dict: a list into a tuple.
+    """Convert a key from a message to a key of the Dict: a list becomes a tuple.
 
     Raises:
         ValueError: No message can carry the key.
@@ -108,7 +108,7 @@ def key_of(key: Any) -> Any:
 
 
 def _described_key(key: Any) -> Any:
-    """Describe a key: what a message carries of it must be equal to it."""
+    """Describe a key by a value that messages can carry, and that must be equal to it."""
     plain: Any = key
     if isinstance(key, tuple):
         plain = tuple(_described_key(each) for each in key)
@@ -131,7 +131,7 @@ def _dict_codec(fields: list[tuple[str, Any, SpaceCodec]], context: CodecContext
     names = {name for name, _, _ in fields}
     readers = [(name, key, each.from_tree) for name, key, each in fields]
     unpackers = [(key, each.unpack_from) for _, key, each in fields]
-    # An environment's observation may have fields that its space has not.
+    # An environment's observation may have fields that its space lacks.
     may_have_more = context.form is Form.INFO
 
     def from_tree(tree: Any) -> dict[Any, Any]:

@@ -20,7 +20,7 @@ from gymtwist.spaces.space_kind import Describe
 from gymtwist.spaces.value_mismatch import shape_text, shown
 from gymtwist.spaces.value_plan import LeafPlan
 
-#: The codes of Python's module ``struct``, after ``<``.
+#: The type codes of Python's module ``struct``, to follow ``<``.
 _CODES = {
     **{"int8": "b", "int16": "h", "int32": "i", "int64": "q"},
     **{"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q"},
@@ -50,7 +50,7 @@ class Discrete(ArrayKind, frozen=True):
 
     @classmethod
     def describe(cls, space: Any, describe: Describe) -> Discrete:
-        """Describe a space; Gym's had no start once."""
+        """Describe a space; Gym's spaces once had no start."""
         return cls(int(space.n), int(getattr(space, "start", 0)), dtype_name(space.dtype))
 
     @staticmethod
@@ -58,7 +58,7 @@ class Discrete(ArrayKind, frozen=True):
         """Compile the codec."""
         dtype = np.dtype(space.dtype)
         least, greatest = integer_limits(dtype)
-        # Not all integers of the space need be within its dtype.
+        # Not all integers of the space need fit its dtype.
         first, last = int(space.start), min(int(space.start) + int(space.n) - 1, greatest)
         if context.batch:
             bounds = Bounds(np.array(first, dtype), np.array(last, dtype), ())
@@ -72,7 +72,7 @@ class Discrete(ArrayKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
 
 
@@ -84,7 +84,7 @@ def _reader(scalar: Any, first: int, last: int, context: CodecContext) -> Callab
     """Make the function that reads an integer from a tree."""
 
     def from_tree(tree: Any) -> Any:
-        # bool is a subclass of int, but no client means true for 1.
+        # bool is a subclass of int, but no client means 1 by true.
         if type(tree) is int and first <= tree <= last:
             return scalar(tree)
         number = whole(tree)
@@ -103,7 +103,7 @@ def _cast(value: Any, dtype: np.dtype[Any], context: CodecContext) -> np.ndarray
 
 
 def _integer_writer(dtype: np.dtype[Any], context: CodecContext) -> Callable[[Any], int]:
-    """Make the function that turns a number into an integer that the dtype has."""
+    """Make the function that converts a number to an integer that fits the dtype."""
     least, greatest = integer_limits(dtype)
 
     def to_tree(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Graph: nodes, and perhaps edges between them."""
+"""Graph: nodes, with optional edges between them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gymtwist.spaces.value_mismatch import shown
 
 
 class Graph(SpaceKind, frozen=True):
-    """Nodes, and perhaps edges between them, with elements of a space each."""
+    """Nodes, with optional edges between them; both are elements of a space."""
 
     node_space: Inner
-    edge_space: Optional[Inner] = None  # noqa: UP045 - the reference is not a type that | takes
+    edge_space: Optional[Inner] = None  # noqa: UP045 - the reference is not a type that supports |
 
     def inner(self) -> Iterator[tuple[str | int, SpaceKind]]:
         """Yield the spaces of nodes and edges."""
@@ -43,7 +43,7 @@ class Graph(SpaceKind, frozen=True):
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
         """Compile the codec."""
-        # The classic protocol has no null for the edges that are not there.
+        # The classic protocol has no null for missing edges.
         if context.form is Form.CLASSIC:
             return foreign_codec(space, context)
         graphs = _GraphCodec(space, context)
@@ -51,7 +51,7 @@ class Graph(SpaceKind, frozen=True):
 
 
 class _GraphCodec:
-    """How graphs travel: an object of nodes, edges and the pairs of nodes that the edges are between."""
+    """How graphs travel: an object with the nodes, the edges, and the pairs of nodes that the edges connect."""
 
     def __init__(self, space: Any, context: CodecContext) -> None:
         self._space = space
@@ -62,7 +62,7 @@ class _GraphCodec:
         self._links = array_codec(np.int32, (2,), context.within("edge_links", batch=True))
 
     def to_tree(self, value: Any) -> dict[str, Any]:
-        """Turn a graph into a tree."""
+        """Convert a graph to a tree."""
         mismatch = self._context.mismatch
         try:
             nodes, edges, links = value

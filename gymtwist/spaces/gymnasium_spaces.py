@@ -1,6 +1,6 @@
-"""Gymnasium's spaces: described for messages and built again, and the codecs of their elements.
+"""Gymnasium's spaces: describes them for messages, builds them again, and compiles codecs of their elements.
 
-This is the only module of the room that imports Gymnasium; the server never imports it.
+This is the only module here that imports Gymnasium; the server never imports it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def describe(space: Any, name: str = "space") -> Description:
     """Describe a space, so that :func:`build` makes an equal one.
 
     Args:
-        space: Of one of the kinds of Gymnasium, of Gymnasium or Gym; or of a class that is served as one of them.
-        name: What errors call the space: ``action_space``, ``observation_space``.
+        space: A space of one of Gymnasium's kinds, from Gymnasium or Gym, or of a class registered as one of them.
+        name: The space's name in errors, such as ``action_space``.
 
     Raises:
-        EnvironmentFault: It is of another kind, or beyond the limits of a description.
+        EnvironmentFault: It is of another kind, or exceeds the limits of descriptions.
     """
     try:
         description = _describe(space, name, MAX_DEPTH)
@@ -52,12 +52,12 @@ def describe(space: Any, name: str = "space") -> Description:
 
 
 class _Indescribable(ValueError):
-    """A space in another cannot be described; the message has its place."""
+    """A space inside another cannot be described; the message contains its place."""
 
 
 def _describe(space: Any, place: str, depth: int) -> Description:
     try:
-        if depth == 0:  # a space may be in itself
+        if depth == 0:  # a space may contain itself
             raise ValueError(f"a space nested more than {MAX_DEPTH} deep")
         return kind_of(space).describe(space, lambda each, key: _describe(each, f"{place}{key}", depth - 1))
     except _Indescribable:
@@ -67,7 +67,7 @@ def _describe(space: Any, place: str, depth: int) -> Description:
 
 
 class _Until:
-    """The module ``gymnasium.spaces`` until a deadline, after which none of its classes can be had."""
+    """The module ``gymnasium.spaces`` until a deadline, after which accessing its classes fails."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -78,15 +78,15 @@ class _Until:
 
 
 def build(description: Description, *, deadline: float = math.inf) -> Space:
-    """Build the space that a description is of.
+    """Build the space that a description describes.
 
     Args:
         description: The description.
-        deadline: The time by ``time.monotonic`` at which to give up.
+        deadline: The time at which to give up, by ``time.monotonic``.
 
     Raises:
-        ValueError: The description is beyond the limits, or of no space.
-        TimeoutError: It is later than the deadline.
+        ValueError: The description is not valid, or not within the limits.
+        TimeoutError: The deadline has passed.
     """
     check(description)
     try:
@@ -97,11 +97,11 @@ def build(description: Description, *, deadline: float = math.inf) -> Space:
 
 
 def convert(space: Any, name: str = "space") -> Any:
-    """Convert one of Gym's spaces to Gymnasium's of the same kind; one with a registered class in it stays as it is.
+    """Convert a Gym space to the Gymnasium space of the same kind; one that contains a registered class stays.
 
     Args:
         space: The space.
-        name: What errors call it.
+        name: The space's name in errors.
 
     Raises:
         EnvironmentFault: Gymnasium has no such kind.
@@ -125,14 +125,14 @@ def _holds_registered(space: Any) -> bool:
 
 
 def are_alike(one: Any, other: Any) -> bool:
-    """Return whether two spaces are the same for clients."""
+    """Return whether two spaces are the same to clients."""
     try:
         return bool(one == other) or describe(one) == describe(other)
-    except Exception:  # they cannot be described, or code of the environment compared them
+    except Exception:  # they cannot be described, or the environment's own comparison failed
         return type(one) is type(other)
 
 
-#: The attributes of an environment that are its spaces.
+#: The attributes of an environment that hold its spaces.
 SPACE_NAMES = ("action_space", "observation_space")
 
 
@@ -165,16 +165,16 @@ def space_of(environment: Any, name: str) -> Any:
 class Codec:
     """How the elements of one space travel.
 
-    Incoming functions raise :class:`~gymtwist.errors.InvalidAction` if the codec is ``checked``. That error, and all
-    others, is a :class:`ValueError` that names the path, what is there and what should be.
+    Incoming functions raise :class:`~gymtwist.errors.InvalidAction` if the codec is ``checked``. This and all other
+    errors are :class:`ValueError`, and name the path, the value and what was expected.
 
     Attributes:
-        layout: Of the elements; None if the space fixes none.
-        pack: An element to what a MessagePack message carries: with a layout bytes, which may be the memory of the
-            element itself (so send them before that changes); else a tree.
-        unpack: The way back.
-        to_json: An element to what a JSON message carries.
-        from_json: The way back.
+        layout: The layout of the elements; None if the space does not fix one.
+        pack: Converts an element for a MessagePack message: with a layout, to bytes, which may be the element's own
+            memory (so send them before it changes); otherwise to a tree.
+        unpack: The inverse of ``pack``.
+        to_json: Converts an element for a JSON message.
+        from_json: The inverse of ``to_json``.
         is_array: Whether an element is a single array.
     """
 
@@ -200,21 +200,21 @@ def value_codec(
 
     Args:
         space: The space.
-        name: What errors call its elements: ``action``, ``observation``.
-        checked: Whether an incoming value must be in the space: so it is for the actions that a server reads. Else it
-            must only have the form of such elements: so it is for the observations that a client reads, which
-            environments do not always keep within their space.
-        owned: Whether the arrays of an incoming value are the caller's own, and not views of the message; None for
-            those of values that are checked.
-        base64: Whether JSON carries arrays (with a layout: the whole) as base64 instead of lists.
-        description: Of the space, if it is at hand.
+        name: The name of an element in errors, such as ``action``.
+        checked: Whether an incoming value must be in the space, as for the actions that a server reads. Otherwise, it
+            must only have the form of its elements, as for the observations that a client reads, because environments
+            do not always keep these within their space.
+        owned: Whether the arrays of an incoming value are the caller's own, rather than views of the message; None for
+            the value of ``checked``.
+        base64: Whether JSON carries arrays as base64 instead of lists; with a layout, the whole value.
+        description: The description of the space, if available.
         options: Fields of :class:`~gymtwist.spaces.space_codecs.CodecContext`: ``exact``, ``plain``, ``on_cut``,
             ``deadline``.
 
     Raises:
-        EnvironmentFault: As :func:`describe` does.
-        ValueError: The elements are beyond the limits.
-        TimeoutError: It is later than the deadline.
+        EnvironmentFault: As for :func:`describe`.
+        ValueError: The elements exceed the limits.
+        TimeoutError: The deadline has passed.
     """
     layout = layout_of(describe(space) if description is None else description)
     context = codec_context(
@@ -264,12 +264,12 @@ def _laid_out(
         if compiled is not None:
             return compiled
 
-    # A single array or number is its own bytes.
+    # A single array or number consists of its own bytes.
     return codec.pack or pack, codec.unpack or unpack
 
 
 def info_restorer(space: Space) -> Callable[[Any], Any]:
-    """Compile the function that restores an element from an info, where it has lost its dtypes.
+    """Compile the function that restores an element from an info, in which it has lost its dtypes.
 
     Returns:
         A function that returns a value unchanged if it cannot be an element.
@@ -298,7 +298,7 @@ def environment_of(path: Path, single: Space) -> tuple[int, Path] | None:
         single: The space of one environment's element.
 
     Returns:
-        The environment's index, and the place in its element; None for a place in no single element.
+        The environment's index, and the place in its element; None if the place is not in a single element.
     """
     depth, space = 1, single
     while depth < len(path) and isinstance(space, (spaces.Dict, spaces.Tuple)):
@@ -312,7 +312,7 @@ def environment_of(path: Path, single: Space) -> tuple[int, Path] | None:
 
 
 def has_plain_numbers(space: Space, value: Any) -> bool:
-    """Return whether the elements of Discrete spaces in a value are Python's integers, all of them."""
+    """Return whether all elements of Discrete spaces in a value are Python integers, and there are any."""
     numbers = list(_numbers(space, value))
     return bool(numbers) and all(type(number) is int for number in numbers)
 
@@ -329,13 +329,13 @@ def _numbers(space: Space, value: Any) -> Iterator[Any]:
 
 
 def make_generators(space: Any) -> None:
-    """Make the random generators of a space and of its parts.
+    """Create the random generators of a space and of its parts.
 
-    Gymnasium makes them when they are first used, from fresh random numbers. Two copies of a space without them would
+    Gymnasium creates them at their first use, with new random seeds, so two copies of a space without generators would
     draw differently.
 
     Args:
-        space: A space of an environment; one that is not Gymnasium's may have none.
+        space: An environment's space; one that is not Gymnasium's may have no generators.
     """
     getattr(space, "np_random", None)
     parts = getattr(space, "spaces", ())

@@ -1,7 +1,7 @@
 """Merging the infos of several environments into arrays with masks, as ``gymnasium.vector`` does.
 
-Gymnasium takes the type of the first environment's value for all of them: behind a 2, a 2.7 becomes 2 and None raises.
-Here the result has the same form, and every environment's value in it is the one that the environment returned.
+Gymnasium uses the type of the first environment's value for all of them: after a 2, a 2.7 becomes 2, and None raises an
+error. Here, the result has the same form, but contains the values exactly as the environments returned them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from gymtwist.spaces.array_likes import array_of, is_array_like
 from gymtwist.spaces.layout import Array
 
-#: The last observation of an episode, where an environment was reset in the same step.
+#: The last observation of an episode, if the environment was reset in the same step.
 FINAL_OBSERVATION = "final_obs"
-#: The kinds of NumPy's dtypes of which one may hold the values of another: numbers, and strings of different lengths.
+#: The dtype kinds of which one may hold the values of another: numbers, and strings of different lengths.
 _WIDENED = "iufUS"
 
 
@@ -25,11 +25,11 @@ def add_info(count: int, infos: dict[str, Any], info: dict[str, Any], index: int
 
     Args:
         count: The number of environments.
-        infos: The infos of the environments so far, which are changed: for each key an array of ``count`` values (an
-            array of objects if their types or shapes differ), or a dictionary of such; and the same key behind ``_``
-            with an array of bool, which marks the environments that have a value.
+        infos: The infos of the environments so far, which are changed. Each key has an array of ``count`` values (of
+            objects, if their types or shapes differ) or a dictionary of such arrays; the same key with the prefix ``_``
+            has an array of bool that marks the environments that have a value.
         info: The info of one environment.
-        index: Its index.
+        index: The index of that environment.
 
     Returns:
         The infos.
@@ -75,7 +75,7 @@ def _as_array(value: Any) -> Array | None:
 
 
 def _objects(count: int, known: Any, mask: Array) -> Array:
-    """Return an array of objects, of shape (count,), with the values that environments have so far."""
+    """Return an array of objects, of shape (count,), with the values of the environments so far."""
     array = np.full(count, None, dtype=object)
     for index in np.flatnonzero(mask).tolist():
         array[index] = row(known, index)

@@ -9,26 +9,26 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-#: Numbers from which on it pays to go without the collector: fewer make it run a few times at most.
+#: The number of elements from which disabling the collector pays off: with fewer, it runs only a few times.
 MANY_NUMBERS = 4096
 
 
 def without_collection(make: Callable[..., Result], *arguments: Any) -> Result:
     """Return the result of a call during which the garbage collector does not run.
 
-    The collector runs for each 700 new lists, and visits all of them, though lists of numbers have no cycles. For
-    frames in JSON that took half of the time.
+    The collector runs for every 700 new lists and visits all of them, although lists of numbers have no cycles. For
+    frames in JSON, this took half of the time.
 
-    In a process with other threads it goes on: they could fork, or change the collector's state themselves, while this
-    call has it disabled.
+    In a process with other threads, the collector stays enabled, because they could fork, or change its state
+    themselves, during the call.
 
     Args:
-        make: What to call: it makes or reads nested lists.
+        make: The function to call, which makes or reads nested lists.
         arguments: Its arguments.
     """
     if threading.active_count() > 1 or not gc.isenabled():
         return make(*arguments)
-    try:  # an interrupt comes as soon as the collector is disabled
+    try:  # an interrupt may come as soon as the collector is disabled
         gc.disable()
         return make(*arguments)
     finally:

@@ -1,4 +1,4 @@
-"""The layout of a value: where each number is in the bytes of a message.
+"""The layout of a value: the place of each number in the bytes of a message.
 
 A space fixes the layout of its elements, so that a message carries no dtype, shape or nesting: the arrays of the
 value in order, packed without gaps, little-endian, in C order.
@@ -21,20 +21,20 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 #: The bytes of a value.
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
-#: The dtypes of the protocol by name, in the byte order of messages.
+#: The protocol's dtypes by name, in the byte order of messages.
 DTYPES: dict[str, np.dtype[Any]] = {
     np.dtype(name).name: np.dtype(np.dtype(name).newbyteorder("<").str)
     for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
-#: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
+#: The names of dtypes whose arrays need no conversion. Looking up a name here is faster than ``dtype.name``.
 DTYPE_NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} if sys.byteorder == "little" else {}
-#: The fields of a map that is an array: the name of its dtype, its shape, and its bytes.
+#: The fields of a map that represents an array: the name of its dtype, its shape, and its bytes.
 ARRAY_FIELDS = frozenset(("dtype", "shape", "data"))
-#: The most bytes of one value: a description of a few bytes can ask for any amount of memory.
+#: The maximum bytes of a value: even a short description can ask for any amount of memory.
 MAX_SIZE = 1 << 30
-#: Bytes up to which an array is copied faster than its memory is viewed.
+#: The number of bytes up to which copying an array is faster than viewing its memory.
 SMALL = 4096
-#: The most dimensions of an array: every supported NumPy has so many.
+#: The maximum number of dimensions of an array, which every supported NumPy allows.
 MAX_DIMENSIONS = 32
 
 _NATIVE = sys.byteorder == "little"
@@ -43,7 +43,7 @@ _NATIVE = sys.byteorder == "little"
 class Leaf(msgspec.Struct, frozen=True):
     """One array of a layout; a single number has the shape ``()``.
 
-    ``offset`` is in bytes from the beginning of the value.
+    ``offset`` is in bytes from the start of the value.
     """
 
     path: tuple[str | int, ...]
@@ -53,7 +53,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Its number of bytes."""
+        """The number of bytes."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
@@ -65,7 +65,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def lay_out(leaves: Iterable[tuple[Path, str, tuple[int, ...]]]) -> Layout:
-    """Lay out arrays one behind the other.
+    """Lay out arrays one after another.
 
     Args:
         leaves: The path, dtype and shape of each array.
@@ -84,14 +84,14 @@ def lay_out(leaves: Iterable[tuple[Path, str, tuple[int, ...]]]) -> Layout:
 
 
 def array_at(buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> Array:
-    """View a part of a buffer as an array, which is writable if the buffer is."""
+    """View part of a buffer as an array, which is writable if the buffer is."""
     # Not np.frombuffer, which refuses an empty buffer.
     array: Array = np.ndarray(shape, dtype, buffer, offset) if 0 not in shape else np.empty(shape, dtype)
     return array if _NATIVE else array.astype(dtype.newbyteorder("="))
 
 
 def array_map(array: Array) -> dict[str, Any]:
-    """Convert an array of numbers to the map that it is in MessagePack: ``dtype``, ``shape`` and ``data``."""
+    """Convert an array of numbers to its map in MessagePack: ``dtype``, ``shape`` and ``data``."""
     name = DTYPE_NAMES.get(array.dtype)
     if name is not None:
         return {"dtype": name, "shape": array.shape, "data": array.tobytes()}
@@ -100,7 +100,7 @@ def array_map(array: Array) -> dict[str, Any]:
 
 
 def size_text(buffer: Any, size: int) -> str | None:
-    """Return the problem of a buffer that should have this many bytes; None if it has them."""
+    """Return the problem with a buffer that should have this many bytes; None if it has them."""
     if not isinstance(buffer, (bytes, bytearray, memoryview)):
         return f"is {shown(buffer)}: send {size} bytes, as the layout of its space says"
     length = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
@@ -108,10 +108,10 @@ def size_text(buffer: Any, size: int) -> str | None:
 
 
 def check_size(buffer: Any, size: int) -> None:
-    """Check that a value from a message is a buffer of that many bytes.
+    """Check that a value from a message is a buffer of this many bytes.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is something else, or has another length.
     """
     problem = size_text(buffer, size)
     if problem is not None:
@@ -131,7 +131,7 @@ def dtype_name(dtype: Any) -> str:
 
 
 def native_type(dtype: str) -> Any:
-    """Return the scalar type of a dtype of a description; Gymnasium's annotations accept no computed dtype."""
+    """Return the scalar type of a described dtype; Gymnasium's annotations accept no computed dtype."""
     return np.dtype(dtype).type
 
 
@@ -150,7 +150,7 @@ def check_shape(shape: tuple[int, ...], dtype: str) -> int:
     """Check the shape of an array in a description before any memory is allocated for it.
 
     Returns:
-        Its number of bytes, with each size of zero counted as one: zeros hide how large the others are.
+        The number of bytes, counting each size of zero as one, because zeros would hide how large the other sizes are.
 
     Raises:
         ValueError: No array has that shape, or it would be too large.
@@ -167,7 +167,7 @@ def check_counts(counts: Array) -> None:
     """Check that the counts in a description are positive.
 
     Raises:
-        ValueError: One is not.
+        ValueError: One of them is not positive.
     """
     if not (counts > 0).all():
         raise ValueError(f"a count that is not positive among {counts.tolist()!s:.80}")

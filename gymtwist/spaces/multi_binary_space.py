@@ -18,13 +18,13 @@ _LOW, _HIGH = np.array(0, np.int8), np.array(1, np.int8)
 
 
 class MultiBinary(ArrayKind, frozen=True):
-    """Arrays of zeros and ones (int8): ``n`` of them, or of the shape ``n``."""
+    """Arrays of ``n`` zeros and ones (int8), or of the shape ``n``."""
 
     n: int | tuple[int, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The arrays' shape."""
+        """The shape of the arrays."""
         return (self.n,) if isinstance(self.n, int) else self.n
 
     def check(self) -> int:
@@ -53,5 +53,5 @@ class MultiBinary(ArrayKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         return {"type": "MultiBinary", "n": math.prod(space.shape), "shape": list(space.shape)}

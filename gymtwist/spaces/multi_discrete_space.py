@@ -16,9 +16,9 @@ from gymtwist.spaces.space_kind import Describe
 
 
 class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
-    """Arrays of integers, each with its own ``nvec`` and ``start``, which are nested lists of the arrays' shape.
+    """Arrays of integers, each with its own ``nvec`` and ``start``, given as nested lists of the arrays' shape.
 
-    ``shape`` is there only if the lists do not say it, as they are empty.
+    ``shape`` is given only if the lists do not determine it, because they are empty.
     """
 
     nvec: Any
@@ -37,7 +37,7 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
         """Read ``nvec`` and ``start`` as arrays of the elements' shape and dtype.
 
         Raises:
-            ValueError: They are not integers, or of different shapes.
+            ValueError: They are not integers, or have different shapes.
         """
         dtype = DTYPES[self.dtype]
         nvec, start = (read_integers(each, dtype) for each in (self.nvec, self.start))
@@ -58,7 +58,7 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
 
     @classmethod
     def describe(cls, space: Any, describe: Describe) -> MultiDiscrete:
-        """Describe a space; Gym's have no start."""
+        """Describe a space; Gym's spaces have no start."""
         nvec, start = space.nvec, _start(space)
         shape = None if np.shape(nvec.tolist()) == nvec.shape else nvec.shape
         return cls(nvec.tolist(), start.tolist(), dtype_name(space.dtype), shape)
@@ -67,7 +67,7 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
         """Compile the codec."""
         greatest = int(np.iinfo(space.dtype).max)
-        # In Python's integers: the last of them may be beyond the dtype, and no message can then carry it.
+        # As Python integers: the last one may exceed the dtype, and then no message can carry it.
         starts = _start(space).ravel()
         pairs = zip(starts.tolist(), space.nvec.ravel().tolist(), strict=True)
         last = np.array([min(start + n - 1, greatest) for start, n in pairs], space.dtype)
@@ -75,7 +75,7 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         low = _start(space).astype(np.int64)
         high = low + space.nvec.astype(np.int64) - 1
         return {

@@ -23,11 +23,11 @@ class ListReader:
 
     Args:
         dtype: The arrays' dtype.
-        shape: The arrays' shape; None stands for any size of the first dimension.
-        context: Where the arrays are.
-        bounds: The bounds of the numbers, for errors; None if their dtype is all there is.
-        classic_box: Whether the lists are those of a Box in the classic protocol: there infinities have no names, a
-            float that is too large becomes infinite, and integers may be booleans.
+        shape: The arrays' shape; None for any size of the first dimension.
+        context: The context of the arrays.
+        bounds: The bounds of the numbers, for errors; None if only the dtype limits them.
+        classic_box: Whether the lists belong to a Box in the classic protocol. There, infinities have no names, a float
+            that is too large becomes infinite, and booleans may stand for integers.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ListReader:
         self._mismatch = context.mismatch
         self._classic = classic_box
         self._bounds = bounds
-        # A dtype that every number in the lists fits, so that nothing is lost unnoticed.
+        # A dtype that holds every number in the lists, so that nothing is lost unnoticed.
         wide = np.dtype(np.float64) if dtype.kind == "f" else np.dtype(np.uint8) if dtype.kind == "b" else dtype
         self._wide = np.dtype(np.int64) if classic_box and dtype.kind == "b" else wide
         self._booleans = classic_box or dtype.kind == "b"
@@ -52,16 +52,16 @@ class ListReader:
         if dtype.kind == "b" and not classic_box:
             self._greatest = 1
         self._type = self._list_type()
-        # Sent as true and false by many, and read one by one.
+        # Many clients send these as true and false; they are then read one by one.
         self._booleans = self._booleans or (dtype.kind != "f" and bounds is not None and bounds.are_of_booleans)
         self._is_large = math.prod(size for size in shape if size is not None) >= MANY_NUMBERS
         self._lists = f"lists of shape {shape_text(shape)}"
 
     def _list_type(self) -> Any:
-        """Make the type that msgspec checks lists against: it is faster than NumPy, which also parses strings."""
+        """Make the type that msgspec checks lists against: it is faster than NumPy, which would also parse strings."""
         kind: Any = float
         if self._dtype.kind != "f":
-            # msgspec has no limits beyond int64; what is beyond uint64 does not fit the array.
+            # msgspec has no limits beyond int64; integers beyond uint64 do not fit the array.
             greatest = None if self._greatest > np.iinfo(np.int64).max else self._greatest
             kind = Annotated[int, msgspec.Meta(ge=self._least, le=greatest)]
             if self._booleans:
@@ -71,10 +71,10 @@ class ListReader:
         return kind
 
     def read(self, tree: Any) -> Array:
-        """Read an array, a new one.
+        """Read a new array.
 
         Raises:
-            ValueMismatch: The lists are not of the shape, or a number does not fit the dtype.
+            ValueMismatch: The lists do not have the shape, or a number does not fit the dtype.
         """
         array: Array | None
         try:
@@ -82,7 +82,7 @@ class ListReader:
         except (msgspec.ValidationError, ValueError, OverflowError):
             array = None
         if array is None or not array.size or not fits(array.shape, self._shape):
-            # There are names of numbers in the lists, or an empty list that hides a dimension, or they are wrong.
+            # The lists contain names of numbers, or an empty list hides a dimension, or they are wrong.
             array = self._read_each(tree)
         return array if array.dtype == self._dtype else self._narrowed(array)
 
@@ -90,7 +90,7 @@ class ListReader:
         return np.array(msgspec.convert(tree, self._type), self._wide)
 
     def _read_each(self, tree: Any) -> Array:
-        """Read the lists number by number, and find the first thing that is wrong."""
+        """Read the lists number by number, and find the first mistake."""
         level: list[Any] = [self._written_out(tree)]
         shape: tuple[int, ...] = ()
         for size in self._shape:
@@ -105,14 +105,14 @@ class ListReader:
                     text = f"has {len(items)} elements: send {size} ({self._lists})"
                     raise self._mismatch(text, *place(index, shape))
                 deeper += items
-            # Only the first dimension can be of any size, and that is of one list.
+            # Only the first dimension can have any size, and it is a single list.
             shape = (*shape, len(level[0]) if size is None else size)
             level = deeper
         number = self._float if self._dtype.kind == "f" else self._integer
         return np.array([number(each, index, shape) for index, each in enumerate(level)], self._wide).reshape(shape)
 
     def _written_out(self, tree: Any) -> Any:
-        """Write out the dimensions of one element that a client left out: in some languages a number is such a list."""
+        """Restore an element's missing dimensions: in some languages, a list of one number is a number."""
         found: list[int] = []
         inner = listed(tree)
         while isinstance(inner, (list, tuple)) and len(found) < len(self._shape):
@@ -162,10 +162,10 @@ def _with_dimensions(tree: Any, found: Sequence[int], wanted: Sequence[int | Non
 
 
 def place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the indices of the element that has this index in C order."""
+    """Return the indices of the element at this index in C order."""
     return tuple(int(each) for each in np.unravel_index(index, shape))
 
 
 def fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Return whether a shape is as wanted; None stands for any size of the first dimension."""
+    """Return whether a shape is the wanted one; None stands for any size of the first dimension."""
     return shape == wanted or (wanted[:1] == (None,) and len(shape) == len(wanted) and shape[1:] == wanted[1:])

@@ -1,4 +1,4 @@
-"""Numbers in JSON, and the numbers in descriptions of spaces."""
+"""Numbers in JSON, and numbers in descriptions of spaces."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from gymtwist.spaces.large_lists import MANY_NUMBERS, without_collection
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 from gymtwist.spaces.value_mismatch import number_text as number_text
 
-#: The names of the numbers that JSON has no token for, as in the JSON mapping of Protocol Buffers.
+#: The names of numbers for which JSON has no token, as in the JSON mapping of Protocol Buffers.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-#: What errors ask for where a number is expected.
+#: What errors say where a number is expected.
 EXPECTED_NUMBER = 'a number, "NaN", "Infinity" or "-Infinity"'
 
 
 def named_numbers(plain: Any) -> Any:
-    """Replace the numbers in nested lists that are not finite by their names."""
+    """Replace numbers in nested lists that are not finite with their names."""
     if isinstance(plain, list):
         return [named_numbers(each) for each in plain]
     return plain if not isinstance(plain, float) or math.isfinite(plain) else number_text(plain)
 
 
 def jsonable(array: Array) -> Any:
-    """Turn an array into nested lists of numbers, with the names of those that are not finite.
+    """Convert an array to nested lists of numbers, with names for numbers that are not finite.
 
-    A float becomes the float64 of the same value, whose shortest decimal form leads back to it to the last bit.
+    Each float becomes the float64 of the same value, whose shortest decimal form restores it to the last bit.
     """
     plain = array.tolist() if array.size < MANY_NUMBERS else without_collection(array.tolist)
     return plain if array.dtype.kind != "f" or np.isfinite(array).all() else named_numbers(plain)
@@ -37,15 +37,15 @@ def read_bound(bound: Any, dtype: np.dtype[Any], size: int) -> Array:
     """Read a bound of an array.
 
     Args:
-        bound: Its bytes, a flat list of numbers, or one number.
-        dtype: The array's dtype; an infinite bound of integers is that of the dtype.
+        bound: The bound's bytes, a flat list of numbers, or one number.
+        dtype: The array's dtype; an infinite bound of integers becomes the dtype's limit.
         size: The array's number of elements.
 
     Returns:
         An array of that dtype: flat, or of shape ``()`` if the bound is one number.
 
     Raises:
-        ValueError: It is not a bound of such an array.
+        ValueError: It is not a valid bound for such an array.
     """
     if isinstance(bound, (bytes, bytearray, memoryview)):
         if memoryview(bound).nbytes != size * dtype.itemsize:
@@ -59,7 +59,7 @@ def read_bound(bound: Any, dtype: np.dtype[Any], size: int) -> Array:
 
 
 def integer_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Return the least and the greatest integer of a dtype; those of ``bool`` are 0 and 1."""
+    """Return the least and the greatest integer of a dtype; for ``bool``, 0 and 1."""
     if dtype.kind == "b":
         return 0, 1
     limits = np.iinfo(dtype)
@@ -92,10 +92,10 @@ def _array(numbers: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def read_integers(nested: Any, dtype: np.dtype[Any]) -> Array:
-    """Read nested lists of integers as an array of that dtype.
+    """Read nested lists of integers as an array of the dtype.
 
     Raises:
-        ValueError: They are not integers, do not fit, or the lists are ragged.
+        ValueError: The values are not integers or do not fit, or the lists are ragged.
     """
     least, greatest = integer_limits(dtype)
     ahead = [(nested, 0)]

@@ -22,7 +22,7 @@ class OneOf(SpaceKind, frozen=True):
     spaces: tuple[Inner, ...]
 
     def check(self) -> int:
-        """Check that there is a space."""
+        """Check that there is at least one space."""
         if not self.spaces:
             raise ValueError("a OneOf without spaces")
         return 0

@@ -10,7 +10,7 @@ from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, batch_codec, 
 
 
 class Sequence(SpaceKind, frozen=True):
-    """Any number of elements of a space, in a tuple or (``stack``) stacked in arrays."""
+    """Any number of elements of a space, in a tuple or, if ``stack``, stacked in arrays."""
 
     space: Inner
     stack: bool = False
@@ -29,7 +29,7 @@ class Sequence(SpaceKind, frozen=True):
 
     @classmethod
     def describe(cls, space: Any, describe: Describe) -> Sequence:
-        """Describe a space; Gym's are never stacked."""
+        """Describe a space; Gym's spaces are never stacked."""
         return cls(describe(space.feature_space, ".feature_space"), bool(getattr(space, "stack", False)))
 
     @staticmethod
@@ -41,7 +41,7 @@ class Sequence(SpaceKind, frozen=True):
         items = items_codec(codec_of(feature, context), context)
         if not space.stack:
             return items
-        # The classic protocol carries a list of elements, stacked or not.
+        # The classic protocol carries a list of elements, whether stacked or not.
         kind = kind_of(feature)
 
         def to_tree(value: Any) -> Any:
@@ -52,6 +52,6 @@ class Sequence(SpaceKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         feature = space.feature_space
         return {"type": "Sequence", "feature": kind_of(feature).classic_description(feature)}

@@ -1,7 +1,8 @@
-"""Codecs of values, compiled for each space and direction, so that a step looks nothing up.
+"""Codecs of values, compiled for each space and direction, so that a step needs no look-ups.
 
-A codec of a space is made of those of the spaces inside it. MessagePack carries a value as the bytes of its layout;
-where the space fixes none, and in JSON, as a *tree*: lists, objects, numbers, strings and arrays.
+The codec of a space is composed of those of the spaces inside it. MessagePack carries a value as the bytes of its
+layout. If the space does not fix a layout, and in JSON, a value is a *tree* of lists, objects, numbers, strings and
+arrays.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ from gymtwist.spaces.value_plan import Plan
 class Form(Enum):
     """How a tree carries arrays and numbers."""
 
-    #: ``{"dtype", "shape", "data"}``, the data being bytes.
+    #: ``{"dtype", "shape", "data"}``, where data is bytes.
     BINARY = "binary"
-    #: The same, the data being text.
+    #: The same, where data is base64 text.
     BASE64 = "base64"
     #: Nested lists of numbers.
     LISTS = "lists"
     #: Nested lists as in the classic protocol: a value is sent as the environment made it, whatever its dtype, and the
-    #: bounds of a Box are left to the environment, as many an agent draws from a Gaussian and relies on it to clip.
+    #: bounds of a Box are left to the environment, because many agents draw from a Gaussian and rely on it to clip.
     CLASSIC = "classic"
-    #: Nested lists and arrays as an info carries an element of a space: without dtypes, and with graphs as lists.
+    #: Nested lists and arrays, in the form that an element of a space has in an info: without dtypes, with graphs as
+    #: lists.
     INFO = "info"
 
 
 class SpaceCodec(NamedTuple):
-    """The functions that carry the elements of one space. All raise :class:`ValueMismatch`.
+    """The functions that convert the elements of one space. All raise :class:`ValueMismatch`.
 
     Attributes:
-        to_tree: A value to a tree.
-        from_tree: A tree to a value.
-        pack: A value to its bytes, which may be the memory of the value; only of a single array or number.
-        append: Appends the bytes of a value to a list; only of a value of several parts.
-        unpack_from: Reads a value from its place in a buffer that has the size of the layout.
-        unpack: Reads a value from a buffer that may have another size; None where there is nothing faster than to
-            check the size first.
+        to_tree: Converts a value to a tree.
+        from_tree: Converts a tree to a value.
+        pack: Converts a value to its bytes, which may be the value's own memory; only for a single array or number.
+        append: Appends the bytes of a value to a list; only for a value with several parts.
+        unpack_from: Reads a value from its place in a buffer of the layout's size.
+        unpack: Reads a value from a buffer that may have another size; None if checking the size first is as fast.
         is_array: Whether a value is a single array.
-        plan: How a value is packed and unpacked together with those beside it; None if only its own functions can.
+        plan: How to pack and unpack a value together with its siblings; None if only its own functions can do so.
 
-    The four functions after the first two are None if the space fixes no layout.
+    The four functions after the first two are None if the space does not fix a layout.
     """
 
     to_tree: Callable[[Any], Any]
@@ -66,11 +67,11 @@ class SpaceCodec(NamedTuple):
 
 @dataclass
 class CutReport:
-    """Reports the first number of a session's observations that the integers of its space cannot hold.
+    """Reports the first number in a session's observations that does not fit the integers of its space.
 
     Attributes:
-        write: Called with a sentence, once.
-        is_done: Whether it was.
+        write: Called once, with a sentence.
+        is_done: Whether it was called.
     """
 
     write: Callable[[str], None]
@@ -85,22 +86,22 @@ class CutReport:
 
 @dataclass(frozen=True)
 class CodecContext:
-    """How to compile the codec of a space that is somewhere in another.
+    """How to compile the codec of a space, possibly inside another.
 
     Attributes:
-        path: The name of the value, then the place of the space's element in it.
+        path: The name of the value, followed by the place of the space's element in it.
         form: How trees carry arrays.
         spaces: The module ``gymnasium.spaces``.
-        checked: Whether values that come in must be in the space. Otherwise they must only have its form.
-        bounded: Whether those that are checked must be within the bounds of a Box.
-        owned: Whether the arrays of values that come in are the caller's own, and not views of the message.
-        exact: Whether values that go out are refused if their numbers would change on the way: 0.5 for an integer.
-        on_cut: Called if a number of a value that goes out is changed on the way; None if nobody is to know.
+        checked: Whether incoming values must be in the space; otherwise, they must only have the form of its elements.
+        bounded: Whether checked values must be within the bounds of a Box.
+        owned: Whether the arrays of incoming values are the caller's own, rather than views of the message.
+        exact: Whether outgoing values are refused if their numbers would change, such as 0.5 for an integer.
+        on_cut: Called if a number in an outgoing value is changed; None to not report it.
         error: The class of errors.
         offsets: The place of each array in the layout, in bytes.
         batch: Whether values are any number of elements, stacked as Gymnasium stacks them.
-        plain: Whether the elements of Discrete spaces that come in are Python's integers, and not NumPy's.
-        deadline: The time by ``time.monotonic`` at which to give up compiling, with a :class:`TimeoutError`.
+        plain: Whether incoming elements of Discrete spaces are Python integers, rather than NumPy's.
+        deadline: The time at which to give up compiling with a :class:`TimeoutError`, by ``time.monotonic``.
     """
 
     path: Path
@@ -123,48 +124,48 @@ class CodecContext:
         return replace(self, path=(*self.path, *keys), batch=self.batch if batch is None else batch)
 
     def mismatch(self, text: str, *index: str | int) -> ValueMismatch:
-        """Make the error about a value at this place."""
+        """Make the error for a value at this place."""
         return self.error(text, (*self.path, *index))
 
     def outside(self, value: Any, space: Any, error: Exception | None = None) -> ValueMismatch:
-        """Make the error about a value that is not in its space, or for which the space has raised an error."""
+        """Make the error for a value that is not in its space, or for which the space raised an error."""
         reason = "" if error is None else f": {error}"
         return self.mismatch(f"is {shown(value)}, which is not in {shown(space)}{reason}")
 
     @property
     def offset(self) -> int:
-        """The place in the layout of the array that is at this place in the value."""
+        """The offset in the layout of the array at this place in the value."""
         return self.offsets.get(self.path[1:], 0)
 
 
 def check_deadline(deadline: float) -> None:
-    """Check that it is not too late to go on with spaces, of which a description can have thousands.
+    """Check that there is time left for more spaces, of which a description may contain thousands.
 
     Raises:
-        TimeoutError: It is later than the deadline.
+        TimeoutError: The deadline has passed.
     """
     if monotonic() > deadline:
         raise TimeoutError("its spaces take too long")
 
 
 def is_listed(value: Any) -> bool:
-    """Return whether a value has parts in an order."""
+    """Return whether a value is a sequence."""
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def other_reader(
     size: int, unpack_from: Callable[[Any], Any], reader: Callable[[], Callable[[Any], Any]], context: CodecContext
 ) -> Callable[[Any], Any]:
-    """Make the function that reads a value with a layout that is not ``bytes`` of its size.
+    """Make the function that reads a value with a layout, if it is not ``bytes`` of the layout's size.
 
-    A server takes other forms that can mean only one thing: bytes that a library wrote as text, and the tree that JSON
-    has.
+    A server accepts other forms with only one possible meaning: bytes that a library wrote as text, and the tree used
+    in JSON.
 
     Args:
         size: The size of the layout.
         unpack_from: Reads the value from its bytes.
-        reader: Makes the function that reads it from a tree, as few clients need it.
-        context: The value's.
+        reader: Makes the function that reads the value from a tree, on demand, because few clients need it.
+        context: The context of the value.
     """
 
     def read_other(value: Any) -> Any:
@@ -183,8 +184,8 @@ def items_codec(element: SpaceCodec, context: CodecContext) -> SpaceCodec:
     """Compile the codec of tuples of any length, which travel as lists.
 
     Args:
-        element: The codec of each element, whose path is that of the tuple.
-        context: The tuple's.
+        element: The codec of each element, whose path is the tuple's.
+        context: The context of the tuple.
     """
     depth = len(context.path)
 
@@ -192,7 +193,7 @@ def items_codec(element: SpaceCodec, context: CodecContext) -> SpaceCodec:
         made: list[Any] = []
         try:
             for item in items:
-                made.append(function(item))  # no comprehension: the error says how far it got
+                made.append(function(item))  # a loop, because the error needs the index
         except ValueMismatch as error:
             raise error.insert(depth, len(made)) from error.__cause__
         return made

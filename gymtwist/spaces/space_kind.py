@@ -1,4 +1,4 @@
-"""The base of the kinds of spaces: every operation that differs between kinds, with the answer that fits most."""
+"""The base of the kinds of spaces: every operation that differs between kinds, with the usual implementation."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ import msgspec
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, items_codec
 from gymtwist.spaces.value_mismatch import shown
 
-#: The deepest nesting of spaces.
+#: The maximum nesting depth of spaces.
 MAX_DEPTH = 32
 
-# A kind that holds other spaces is in the union of all kinds that its own fields refer to. msgspec finds the union by
-# this reference when it makes the first decoder; for the type checker the base class stands for it. The expression
+# The fields of a kind that holds other spaces refer to the union of all kinds, which includes the kind itself. msgspec
+# resolves this reference when it makes the first decoder; the type checker sees the base class instead. The expression
 # names the module because Python 3.14 evaluates a reference where the annotation is, whatever its own module.
 if TYPE_CHECKING:
     Inner: TypeAlias = "SpaceKind"
 else:
     Inner = ForwardRef("__import__('gymtwist.spaces.descriptions', fromlist=['Description']).Description")
 
-#: Describes a space inside another; the second argument is its place there, as Python writes it: ``["mission"]``.
+#: Describes a space inside another; the second argument is its place there in Python's notation: ``["mission"]``.
 Describe: TypeAlias = "Callable[[Any, str], SpaceKind]"
 
 
 class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
-    """A kind of spaces. An instance describes one space of that kind, as messages carry it.
+    """A kind of spaces. An instance describes one space of this kind, in the form carried by messages.
 
-    A subclass has the name of its Gymnasium class. Its ordinary methods are about a description. Its class and static
-    methods are about a *space*, an object of the Gymnasium class; the server, which uses descriptions alone, must not
-    import Gymnasium, so no kind does: what needs the module ``gymnasium.spaces`` is given it.
+    A subclass has the name of its Gymnasium class. Its ordinary methods concern a description. Its class and static
+    methods concern a *space*, an object of the Gymnasium class. The server, which uses only descriptions, must not
+    import Gymnasium, so no kind does; methods that need the module ``gymnasium.spaces`` get it as an argument.
 
     This class itself is the kind of all spaces without a kind of their own, unless the operator has registered their
-    class (:mod:`gymtwist.spaces.space_registry`). No message carries them; the classic protocol leaves them to
-    Gymnasium's own JSON form.
+    class (:mod:`gymtwist.spaces.space_registry`). Messages cannot carry them; the classic protocol uses Gymnasium's own
+    JSON form.
     """
 
-    #: Whether the space fixes a layout of its elements, apart from the spaces inside it. Then Gymnasium must also stack
-    #: them in arrays; a kind whose batches are tuples leaves this False.
+    #: Whether the space fixes a layout of its elements, apart from the spaces inside it. If so, Gymnasium must also
+    #: stack the elements in arrays; kinds whose batches are tuples leave this False.
     is_fixed: ClassVar[bool] = False
-    #: The packages whose class of this name is meant.
+    #: The packages whose class with this name is of this kind.
     packages: ClassVar[tuple[str, ...]] = ("gymnasium", "gym")
 
     # Descriptions
 
     def check(self) -> int:
-        """Check this space, apart from those inside it, before any memory is allocated for it.
+        """Check this space, but not the spaces inside it, before any memory is allocated for it.
 
         Returns:
-            The bytes of its bounds, or of whatever else is as large as an element.
+            The bytes of its bounds, or of other parts that are as large as an element.
 
         Raises:
-            ValueError: It is beyond the limits, or no such space exists.
+            ValueError: It exceeds the limits, or is not a valid space.
         """
         return 0
 
@@ -62,7 +62,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
         return iter(())
 
     def array(self) -> tuple[str, tuple[int, ...]] | None:
-        """Return the dtype and the shape of its elements, if they are arrays or numbers."""
+        """Return the dtype and the shape of the elements, if they are arrays or numbers; otherwise None."""
         return None
 
     def for_json(self) -> SpaceKind:
@@ -79,11 +79,11 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 
     @classmethod
     def describe(cls, space: Any, describe: Describe) -> SpaceKind:
-        """Describe a space; a Gym space is described as well, where an attribute may be missing.
+        """Describe a space, which may be Gym's and lack an attribute.
 
         Args:
             space: The space.
-            describe: Describes a space inside it.
+            describe: Describes a space inside the space.
 
         Raises:
             ValueError: A message cannot carry the space.
@@ -97,16 +97,16 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
-        """Compile the codec of a space. If ``context.batch``, only kinds that are stacked are asked for one."""
+        """Compile the codec of a space; ``context.batch`` is set only for kinds whose batches are stacked."""
         if context.form is not Form.CLASSIC:
             raise ValueError(f"{_named(type(space))} is not one of Gymnasium's kinds of spaces")
         return foreign_codec(space, context)
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does.
+        """Describe a space for the classic protocol.
 
-        The fields of gym-socket-api keep the types that its Go client decodes them to (``n`` an integer, ``low`` and
+        The fields of gym-socket-api keep the types that its Go client decodes (``n`` an integer, ``low`` and
         ``high`` flat lists, ``shape`` a list of integers, ``subspaces`` a list); additional ones have other names.
         """
         return {"type": type(space).__name__}
@@ -118,7 +118,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
         """Return the elements from ``start`` to ``stop`` of a batch.
 
         Raises:
-            ValueError: It does not have the structure of a batch.
+            ValueError: The value does not have the structure of a batch.
         """
         return batch[start:stop]
 
@@ -129,7 +129,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 
     @staticmethod
     def join(space: Any, batches: Sequence[Any]) -> Any:
-        """Join batches to one, whose arrays are new."""
+        """Join batches into one with new arrays."""
         return tuple(deepcopy(each) for batch in batches for each in batch)
 
     @staticmethod
@@ -139,7 +139,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 
     @staticmethod
     def lengths(space: Any, batch: Any) -> Iterator[int]:
-        """Yield the number of elements in each part of a batch; in a proper batch all are equal.
+        """Yield the number of elements in each part of a batch; in a valid batch, all are equal.
 
         Raises:
             TypeError: A part has no length.
@@ -152,13 +152,13 @@ _classes: dict[type, type[SpaceKind]] = {}
 
 
 def register(*kinds: type[SpaceKind]) -> tuple[type[SpaceKind], ...]:
-    """Make kinds known to :func:`kind_of`; returns them."""
+    """Make kinds known to :func:`kind_of`; return them."""
     _KINDS.update((kind.__name__, kind) for kind in kinds)
     return kinds
 
 
 def register_class(space_class: type, kind: type[SpaceKind]) -> None:
-    """Make a kind that of a class and its subclasses, whatever package the class is from."""
+    """Assign a kind to a class and its subclasses, whatever package the class is from."""
     _classes[space_class] = kind
 
 
@@ -170,8 +170,8 @@ def is_registered(space: Any) -> bool:
 def kind_of(space: Any) -> type[SpaceKind]:
     """Return the kind of a space of Gymnasium or Gym, or of a registered class.
 
-    For a subclass it is the kind of the class it is derived from; for a space of another class whose elements are
-    strings it is Text.
+    For a subclass, it is the kind of its base class; for a space of another class whose elements are strings, it is
+    Text.
     """
     for each in type(space).__mro__:
         if each in _classes:
@@ -183,7 +183,7 @@ def kind_of(space: Any) -> type[SpaceKind]:
 
 
 def _has_strings(space: Any) -> bool:
-    """Return whether a space says by its dtype, or by its class, that its elements are strings."""
+    """Return whether a space's dtype, or its class, says that its elements are strings."""
     bases = [each for each in type(space).__mro__ if each.__module__.partition(".")[0] in SpaceKind.packages]
     if not any(each.__name__ == "Space" for each in bases) or getattr(space, "shape", None):
         return False
@@ -198,7 +198,7 @@ def _named(space_class: type) -> str:
 
 
 def codec_of(space: Any, context: CodecContext) -> SpaceCodec:
-    """Compile the codec of a space, or of a batch of its elements if ``context.batch``."""
+    """Compile the codec of a space or, with ``context.batch``, of a batch of its elements."""
     kind = kind_of(space)
     if context.batch and not kind.is_fixed:
         return items_codec(kind.codec(space, context.within(batch=False)), context)
@@ -209,13 +209,13 @@ def codec_of(space: Any, context: CodecContext) -> SpaceCodec:
 
 
 def _has_own_contains(space: Any) -> bool:
-    """Return whether the class of a space, and not a library, says which elements it contains."""
+    """Return whether the class of a space, rather than a library, defines which elements it contains."""
     definer = next((each for each in type(space).__mro__ if "contains" in vars(each)), None)
     return definer is not None and definer.__module__.partition(".")[0] not in SpaceKind.packages
 
 
 def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> SpaceCodec:
-    """Let a space check the values that come in as well: it may contain less than its kind says."""
+    """Have a space also check incoming values: it may contain less than its kind does."""
 
     def checked(read: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
         if read is None:

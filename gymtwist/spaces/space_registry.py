@@ -17,20 +17,20 @@ def register_space(
     encode: Callable[[Any, Any], Any] | None = None,
     decode: Callable[[Any, Any], Any] | None = None,
 ) -> None:
-    """Serve the spaces of a class, and of its subclasses, as spaces that every client knows.
+    """Serve the spaces of a class and its subclasses as spaces that every client knows.
 
     Args:
         space_class: The class, which need not be derived from ``gymnasium.spaces.Space``.
-        equivalent: Takes a space of the class; returns the space that clients get in its place, of one of Gymnasium's
-            kinds. It must return an equal one each time.
+        equivalent: Takes a space of the class; returns the space that clients get in its place, which is of one of
+            Gymnasium's kinds. It must return an equal space each time.
         encode: Takes a space of the class and an element of it; returns the element of the equivalent space. None if
             they are the same.
-        decode: The way back, of actions. An action that it raises an exception for is refused with the exception's
-            message, and so is one that the space does not contain.
+        decode: The inverse of ``encode``, for actions. An action for which it raises an exception is refused with the
+            exception's message; an action that the space does not contain is refused, too.
     """
 
     class Registered(SpaceKind, frozen=True):
-        """The kind of the spaces of the class."""
+        """The kind of the class's spaces."""
 
         @classmethod
         def describe(cls, space: Any, describe: Describe) -> SpaceKind:

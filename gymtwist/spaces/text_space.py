@@ -10,15 +10,15 @@ from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, SpaceKind
 from gymtwist.spaces.value_mismatch import shown
 
-#: The lengths of the elements of a space of another class, which need not say it.
+#: The assumed minimum and maximum length for a space of another class, which need not state them.
 _LENGTHS = (0, 4096)
 
 
 class Text(SpaceKind, frozen=True):
-    """Strings of certain characters, with a least and a greatest length in characters (code points).
+    """Strings of certain characters, with a minimum and a maximum length in characters (code points).
 
-    The space may be of another class whose elements are strings. Then this says what the space says in the attributes
-    that Gymnasium's Text has; if it says nothing, it is a guess, and the space itself checks the actions.
+    The space may be of another class whose elements are strings. The description then uses the attributes of
+    Gymnasium's Text that the space has, and guesses the others; the space itself checks the actions.
     """
 
     min_length: int
@@ -38,7 +38,7 @@ class Text(SpaceKind, frozen=True):
     @classmethod
     def describe(cls, space: Any, describe: Describe) -> Text:
         """Describe a space."""
-        # In their order, which samples depend on; Gymnasium's `characters` are sorted.
+        # In the original order, which samples depend on; Gymnasium's `characters` are sorted.
         listed = getattr(space, "character_list", None)
         characters = _characters(space) if listed is None else "".join(listed)
         characters.encode()  # raises a ValueError for a character that UTF-8 does not have
@@ -54,7 +54,7 @@ class Text(SpaceKind, frozen=True):
             if not isinstance(value, str):
                 raise context.mismatch(f"is {shown(value)} where its space has text")
             try:
-                # Of whatever subclass it is; and without what UTF-8 does not have.
+                # Convert subclasses of str, and check that UTF-8 can encode the text.
                 return str.encode(value).decode()
             except UnicodeEncodeError as error:
                 raise context.mismatch(f"is {shown(value)}, which UTF-8 cannot carry") from error
@@ -74,7 +74,7 @@ class Text(SpaceKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         least, most = _lengths(space)
         return {"type": "Text", "min_length": least, "max_length": most, "characters": _characters(space)}
 

@@ -43,7 +43,7 @@ class Tuple(SpaceKind, frozen=True):
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
-        """Describe a space as the classic protocol does."""
+        """Describe a space for the classic protocol."""
         return {"type": "Tuple", "subspaces": [kind_of(each).classic_description(each) for each in space.spaces]}
 
     @staticmethod
@@ -62,7 +62,7 @@ class Tuple(SpaceKind, frozen=True):
 
     @staticmethod
     def join(space: Any, batches: Sequence[Any]) -> Any:
-        """Join batches to one."""
+        """Join batches into one."""
         return tuple(
             kind_of(each).join(each, [batch[index] for batch in batches]) for index, each in enumerate(space.spaces)
         )
@@ -87,7 +87,7 @@ def _other_parts(tree: Any, count: int, context: CodecContext) -> list[Any]:
     if isinstance(parts, (list, tuple)) and len(parts) == count:
         return list(parts)
     if count == 1 and context.checked:
-        return [tree]  # in some languages a value is a list of one
+        return [tree]  # in some languages, a list of one value is the value itself
     raise context.mismatch(f"is {shown(tree)}: send a list of {count} parts")
 
 

@@ -1,4 +1,4 @@
-"""Errors about one value: the path to the wrong part, what it is, and what to send instead."""
+"""Errors about a value: the path to the wrong part, what it is, and what to send instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymtwist.errors import InvalidAction
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
-#: The most characters of a value that an error shows.
+#: The maximum number of characters of a value shown in an error.
 _MOST = 80
 
 
@@ -23,8 +23,8 @@ class ValueMismatch(ValueError):
     """A value is not an element of its space.
 
     Args:
-        text: What is wrong and what would be right, to be read after the path: ``is 7: send ...``.
-        path: The name of the value, then the place in it.
+        text: What is wrong and what is expected, to follow the path: ``is 7: send ...``.
+        path: The name of the value, followed by the place in it.
     """
 
     def __init__(self, text: str, path: Path) -> None:
@@ -36,7 +36,7 @@ class ValueMismatch(ValueError):
         return f"{self.path[0]}{path_text(self.path[1:])} {self.text}"
 
     def insert(self, depth: int, key: str | int) -> ValueMismatch:
-        """Add a key at that depth of the path, which was not known when the codec was compiled."""
+        """Insert a key at a depth of the path, if it was unknown when the codec was compiled."""
         self.path = (*self.path[:depth], key, *self.path[depth:])
         return self
 
@@ -57,17 +57,17 @@ def _key_text(key: str | int) -> str:
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
-    """Write a shape as descriptions of spaces have it, with ``n`` for any size."""
+    """Write a shape as in descriptions of spaces, with ``n`` for any size."""
     return f"[{', '.join('n' if size is None else str(size) for size in shape)}]"
 
 
 def quoted(text: str, most: int = _MOST) -> str:
-    """Return text as JSON has it, with at most so many of its characters."""
+    """Quote text as in JSON, showing at most this many characters."""
     return json.dumps(text if len(text) <= most else f"{text[:most]}...", ensure_ascii=False)
 
 
 class _Shortened(reprlib.Repr):
-    """Writes values as JSON does, in which people of every language read them."""
+    """Writes values as in JSON, which people know from every language."""
 
     def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802 - the name of the type
         return "null"
@@ -100,7 +100,7 @@ class _Shortened(reprlib.Repr):
         except BaseException:  # the ``__repr__`` of an environment's class may exit
             return f"an object of class {type(value).__name__}"
 
-    # These would be written out before they are cut; Python refuses to write very long integers at all.
+    # Otherwise, these would be written out before they are cut; Python refuses to write very long integers at all.
     def repr_bytes(self, value: bytes, level: int) -> str:
         return f"{len(value)} bytes"
 
@@ -114,11 +114,11 @@ _shortened.maxother = _MOST
 
 
 def shown(value: object) -> str:
-    """Return at most 80 characters of a value, as JSON would have it, however large and deep the value is."""
+    """Return at most 80 characters of a value in JSON notation, however large and deep the value is."""
     text = _shortened.repr(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
 
 
 def number_text(number: float) -> str:
-    """Return the name of a number that is not finite, as JSON carries it."""
+    """Return the name in JSON of a number that is not finite."""
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -1,13 +1,14 @@
-"""Plans of values with several arrays: one function packs all of them, one unpacks them, whatever their nesting.
+"""Plans of values with several arrays: one function packs all of them and one unpacks them, whatever their nesting.
 
-Without a plan the codec of a space with spaces inside it calls those of its parts one by one. Where all parts have one,
-which says where their bytes are and what to make of them, both functions are generated when the codec is compiled:
+Without a plan, the codec of a space with spaces inside it calls the codecs of its parts one by one. If all parts have
+plans, which describe where their bytes are and what to make from them, both functions are generated when the codec is
+compiled:
 
 - To unpack, the message is viewed as an array of one structured dtype, whose fields are the parts.
-- To pack, each part is checked, and their bytes are joined. A value that does not fit is left to the codecs of the
-  parts, which convert it or raise the error.
+- To pack, each part is checked, and the bytes are joined. A value that does not fit is left to the codecs of the parts,
+which convert it or raise the error.
 
-Generated source contains our own names and numbers only. The keys, dtypes and functions of a plan are variables of its
+Generated source contains only our own names and numbers. The keys, dtypes and functions of a plan are variables in its
 namespace.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from gymtwist.spaces.layout import SMALL, Array
 
-#: The most arrays of a value with generated functions, as it takes time to compile them.
+#: The maximum number of arrays in a value with generated functions, which take time to compile.
 _MOST_LEAVES = 500
 
 
@@ -29,12 +30,12 @@ class LeafPlan(NamedTuple):
     """The plan of an array, or of a number.
 
     Attributes:
-        dtype: Its dtype.
-        shape: Its shape.
-        offset: Its place in the layout, in bytes.
-        finish: Makes the element of the view of its bytes, or of the number; None where that is the element.
-        number: The type of a number: Python's ``int``, or NumPy's of the dtype; None for an array.
-        pack: A number to its bytes; raises any error for a number that it cannot pack.
+        dtype: The dtype.
+        shape: The shape.
+        offset: The offset in the layout, in bytes.
+        finish: Makes the element from the view of its bytes, or from the number; None if that already is the element.
+        number: The type of a number: ``int``, or the dtype's NumPy type; None for an array.
+        pack: Converts a number to its bytes; raises any exception for a number that it cannot pack.
     """
 
     dtype: np.dtype[Any]
@@ -81,11 +82,11 @@ def compile_plan(
     Args:
         plan: The plan of the values.
         size: The bytes of a value.
-        pack_other: Packs a value that is not as the plan has it.
-        unpack_other: Unpacks what is not a buffer of that size.
+        pack_other: Packs a value that does not match the plan.
+        unpack_other: Unpacks anything that is not a buffer of this size.
 
     Returns:
-        The functions; None for a value with nothing in it, or with more than :data:`_MOST_LEAVES` arrays.
+        The functions; None for a value without arrays, or with more than :data:`_MOST_LEAVES` of them.
     """
     source = _Source()
     element = source.add(plan, "value")
@@ -131,7 +132,7 @@ class _Source:
     Attributes:
         namespace: The variables in the expressions.
         leaves: The plans of arrays and numbers, in order.
-        conditions: What must be true for a value to be packed; each assigns the variables of those behind it.
+        conditions: What must be true for a value to be packed; each condition assigns the variables used by later ones.
         packed: The bytes of each array or number.
     """
 
@@ -184,7 +185,7 @@ class _Source:
         return element if leaf.finish is None else f"{self._named('finish', leaf.finish)}({element})"
 
     def _named(self, name: str, value: Any) -> str:
-        """Make a variable."""
+        """Add a variable to the namespace; return its name."""
         name = f"{name}{len(self.namespace)}"
         self.namespace[name] = value
         return name

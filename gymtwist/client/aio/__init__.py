@@ -1,6 +1,6 @@
 """The Python client for asyncio: environments at a server whose methods are coroutines.
 
-The names are those of :mod:`gymtwist.client`. So are the errors, and everything else that is not here.
+The names are the same as in :mod:`gymtwist.client`, which also has the errors and everything else not defined here.
 """
 
 from gymtwist.client.aio.async_agents import RemoteAECEnv, RemoteParallelEnv

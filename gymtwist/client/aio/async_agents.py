@@ -27,8 +27,8 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
     """What both kinds of environments have in common.
 
     Args:
-        options: How the server was reached and what was made there.
-        session: A session with a multi-agent environment that has its make reply.
+        options: How the server was reached, and what was made there.
+        session: A session with a multi-agent environment, which has received its make reply.
     """
 
     def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
@@ -51,16 +51,16 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
 
     @property
     def num_agents(self) -> int:
-        """The number of agents that are there; absent before the first reset."""
+        """The number of agents that are present; not set before the first reset."""
         return len(self.agents)
 
     @property
     def max_num_agents(self) -> int:
-        """The number of agents that there may be; absent if the environment does not know."""
+        """The number of agents that may appear; not set if the environment does not know it."""
         return len(self.possible_agents)
 
     async def state(self) -> Any:
-        """Return the state of the environment, which no agent alone observes.
+        """Return the environment's global state, beyond what any one agent observes.
 
         Raises:
             NotImplementedError: The environment has none.
@@ -71,8 +71,8 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
         """Render the environment.
 
         Returns:
-            An array or text, as the render mode says; None without a render mode, and for "human", which shows a frame
-            in a window on this side, and lets other coroutines run until it is time for it.
+            An array or text, depending on the render mode; None without a render mode, and for "human", which shows a
+            frame in a window at the client, and lets other coroutines run until the frame is due.
 
         Raises:
             RemoteError: The rendering failed.
@@ -83,7 +83,7 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
         if self._window is None:
             return frame
         await asyncio.sleep(self._next_frame - monotonic())
-        if self._window is not None:  # it may have been closed meanwhile, and would open again
+        if self._window is not None:  # it may have been closed meanwhile, and showing would reopen it
             self._next_frame = monotonic() + self._window.interval
             self._window.show(frame)
         return None
@@ -99,7 +99,7 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
         return await self._session.ask(request, agent_messages.AgentsReset)
 
     async def _settle(self) -> None:
-        """Take what cancelled requests have changed."""
+        """Apply the changes made by cancelled requests."""
         await self._session.settle()
         missed = self._agents.missed()
         if missed is not None:
@@ -129,14 +129,14 @@ class AsyncAgents(DescribedAgents, AsyncAttributes, Closing):
 
 
 class RemoteParallelEnv(AgentsAtOnce, AsyncAgents):
-    """A multi-agent environment whose agents act at once; :func:`~gymtwist.client.aio.connect_parallel` makes it.
+    """A multi-agent environment, whose agents act at once; :func:`~gymtwist.client.aio.connect_parallel` makes it.
 
-    Its methods are coroutines, and do what those of a ``pettingzoo.ParallelEnv`` do. One coroutine at a time may wait
-    for a reply of it.
+    Its methods are coroutines, and do the same as the methods of a ``pettingzoo.ParallelEnv``. Only one coroutine at a
+    time may wait for its replies.
 
-    An exception of the environment does not end the episode, as in a local one; one of a reset does. If a coroutine is
-    cancelled, the environment can still be used: the server does what it was asked to, and the next reset or step waits
-    until that is done.
+    As with a local environment, an exception in a step does not end the episode; an exception in a reset does. If a
+    coroutine is cancelled, the environment can still be used: the server completes the request, and the next reset or
+    step waits until it has done so.
     """
 
     async def reset(
@@ -161,14 +161,14 @@ class RemoteParallelEnv(AgentsAtOnce, AsyncAgents):
     async def step(
         self, actions: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Let all agents that are there act.
+        """Let all present agents act.
 
         Args:
-            actions: The action of each; those of others are ignored.
+            actions: The action of each agent; actions of absent agents are ignored.
 
         Returns:
-            The observations, rewards, terminations, truncations and infos of the agents; without agents, five empty
-            dictionaries.
+            The observations, rewards, terminations, truncations and infos of the agents; five empty dictionaries if no
+            agents are present.
 
         Raises:
             IllegalAction: An action is not in its space.
@@ -184,10 +184,10 @@ class RemoteParallelEnv(AgentsAtOnce, AsyncAgents):
 
 
 class RemoteAECEnv(AgentsInTurn, AsyncAgents):
-    """A multi-agent environment whose agents take turns; :func:`~gymtwist.client.aio.connect_aec` makes it.
+    """A multi-agent environment, whose agents take turns; :func:`~gymtwist.client.aio.connect_aec` makes it.
 
-    Its methods are coroutines, and do what those of a ``pettingzoo.AECEnv`` do; each turn is one message. See also
-    :class:`RemoteParallelEnv`. Attributes are those of PettingZoo, and as the last reply has left them.
+    Its methods are coroutines, and do the same as the methods of a ``pettingzoo.AECEnv``; each turn is one message. See
+    also :class:`RemoteParallelEnv`. It has PettingZoo's attributes, as of the last reply.
     """
 
     async def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
@@ -200,7 +200,7 @@ class RemoteAECEnv(AgentsInTurn, AsyncAgents):
         await self._show_moved()
 
     async def step(self, action: Any) -> None:
-        """Let the agent act whose turn it is; one that has ended leaves with the action None.
+        """Let the agent whose turn it is act; an agent whose episode has ended leaves with the action None.
 
         Raises:
             IllegalAction: The action is not in its space.
@@ -218,10 +218,10 @@ class RemoteAECEnv(AgentsInTurn, AsyncAgents):
             await self._show()
 
     async def agent_iter(self, max_iter: int = 2**63) -> AsyncIterator[str]:
-        """Yield the agent whose turn it is, for a loop that steps each time, until there is none.
+        """Yield the agent whose turn it is, for a loop that steps each time, until no agents are left.
 
         Args:
-            max_iter: How many turns there are at most.
+            max_iter: The maximum number of turns.
         """
         for _ in range(max_iter):
             await self._settle()
@@ -230,17 +230,17 @@ class RemoteAECEnv(AgentsInTurn, AsyncAgents):
             yield self.agent_selection
 
     async def last(self, observe: bool = True) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Return what the agent whose turn it is has got since it acted; it waits only for a cancelled request.
+        """Return the results of the agent whose turn it is since it last acted, after any cancelled request.
 
         Args:
-            observe: Whether to return its observation, and not None.
+            observe: Whether to return its observation, instead of None.
 
         Returns:
-            The observation, the reward, whether the episode has terminated for the agent, whether it is truncated, and
-            the info.
+            The observation, the reward, whether the agent's episode has terminated, whether it was truncated, and the
+            info.
 
         Raises:
-            KeyError: There is no agent any more.
+            KeyError: No agents are left.
         """
         await self._settle()
         self._before("last")
@@ -250,12 +250,12 @@ class RemoteAECEnv(AgentsInTurn, AsyncAgents):
         return observation, self._cumulative_rewards[agent], *ends, self.infos[agent]
 
     async def observe(self, agent: str) -> Any:
-        """Return what an agent observes, no matter whose turn it is.
+        """Return an agent's observation, no matter whose turn it is.
 
-        That of the agent whose turn it is has come with the last reply; those of all others are asked for at once.
+        The last reply contains the observation of the agent whose turn it is; one request asks for all others.
 
         Raises:
-            RemoteError: The agent cannot be asked.
+            RemoteError: The agent cannot be observed.
         """
         await self._settle()
         for agents in self._unobserved(agent):

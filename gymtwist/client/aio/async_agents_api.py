@@ -29,11 +29,11 @@ def connect_parallel(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> Connecting[RemoteParallelEnv]:
-    """Connect to a server and make a multi-agent environment there whose agents act at once.
+    """Connect to a server and make a multi-agent environment there, whose agents all act at once.
 
     Await it, or use it in ``async with``, which closes the environment.
 
-    The arguments are those of :func:`gymtwist.client.connect_parallel`. PettingZoo need not be installed here.
+    For the arguments see :func:`gymtwist.client.connect_parallel`. PettingZoo need not be installed here.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -70,11 +70,11 @@ def connect_aec(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> Connecting[RemoteAECEnv]:
-    """Connect to a server and make a multi-agent environment there whose agents take turns.
+    """Connect to a server and make a multi-agent environment there, whose agents take turns.
 
     Await it, or use it in ``async with``, which closes the environment.
 
-    The arguments are those of :func:`gymtwist.client.connect_aec`. PettingZoo need not be installed here.
+    For the arguments see :func:`gymtwist.client.connect_aec`. PettingZoo need not be installed here.
 
     Raises:
         ValueError: An argument has a wrong value.

@@ -59,8 +59,8 @@ def connect(
 
     Await it, or use it in ``async with``, which closes the environment.
 
-    The arguments are those of :func:`gymtwist.client.connect`, without ``shared_memory``: that has to be polled, which
-    would block the event loop.
+    For the arguments see :func:`gymtwist.client.connect`. There is no ``shared_memory``, because polling it would block
+    the event loop.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -85,7 +85,7 @@ def connect(
         timeout,
         connect_timeout,
         tls,
-        True,  # of no effect, but for what the specification makes
+        True,  # no effect, except on environments made from the specification
         make,
         check_observations,
         max_space_bytes,
@@ -106,10 +106,10 @@ def resume(
     tls: TlsLike = None,
     progress: Report | None = None,
 ) -> Connecting[RemoteEnv]:
-    """Go on with the session of an environment that another process has made with ``resume``, and has not closed.
+    """Continue a session that another process started with the argument ``resume``, and has not closed.
 
-    Await it, or use it in ``async with``, which closes the environment. The arguments are those of
-    :func:`gymtwist.client.resume`, without ``shared_memory``.
+    Await it, or use it in ``async with``, which closes the environment. For the arguments see
+    :func:`gymtwist.client.resume`; there is no ``shared_memory``.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -122,7 +122,7 @@ def resume(
         timeout=timeout,
         connect_timeout=connect_timeout,
         tls=tls,
-        shared_memory=True,  # of no effect, but for what the specification makes
+        shared_memory=True,  # no effect, except on environments made from the specification
         progress=progress,
     )
     kind = TruncatingEnv if options.on_failure == "truncate" else RemoteEnv
@@ -163,9 +163,9 @@ def connect_vec(
 
     Await it, or use it in ``async with``, which closes the environments.
 
-    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory``. With
-    ``on_failure="truncate"`` an automatic reset that fails is not tried again, and there is no
-    ``autoreset_mode="same_step"``. ``progress`` is called for each of several ``processes`` by itself.
+    For the arguments see :func:`gymtwist.client.connect_vec`; there is no ``shared_memory``. With
+    ``on_failure="truncate"``, an automatic reset that fails is not repeated, and ``autoreset_mode="same_step"`` is not
+    supported. ``progress`` is called separately for each of several ``processes``.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -202,7 +202,7 @@ def connect_vec(
         timeout,
         connect_timeout,
         tls,
-        True,  # of no effect, but for what the specification makes
+        True,  # no effect, except on environments made from the specification
         make,
         check_observations,
         max_space_bytes,

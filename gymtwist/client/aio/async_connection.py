@@ -1,4 +1,4 @@
-"""A connection of asyncio: it never blocks, and a coroutine waits until a reply can be received."""
+"""An asyncio connection, which never blocks: a coroutine waits until a reply can be received."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.framing import Framing
 
-#: How many bytes are received that no coroutine waits for; then the server has to wait.
+#: How many bytes are received while no coroutine waits for them; after that, the server has to wait.
 _MOST_UNAWAITED = 1 << 20
 
 
@@ -42,12 +42,12 @@ class _Link:
 class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
     """A connection in an event loop.
 
-    A request is sent with :meth:`send`; then :meth:`wait` waits until :meth:`receive` has something to return. So
-    :class:`~gymtwist.client.client_session.Session` can use it like a connection that blocks. A coroutine that is
-    cancelled has neither sent nor received a part of a frame.
+    :meth:`send` sends a request; :meth:`wait` then waits until :meth:`receive` has something to return.
+    :class:`~gymtwist.client.client_session.Session` can thus use it like a blocking connection. A cancelled coroutine
+    has never sent or received only a part of a frame.
 
     Args:
-        connected: A connected socket, for whose transport this is the protocol.
+        connected: A connected socket; this object is the protocol of its transport.
         name: The server's name, for messages.
         framing: How frames are delimited.
         timeout: Seconds to wait for a reply; None for no limit.
@@ -61,28 +61,28 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         super().__init__(self._own_link, connected.fileno(), name, framing, timeout, is_plain=is_plain)
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        #: Why no more bytes come.
+        #: Why no more bytes come; None while the connection is open.
         self._end: OSError | None = None
         self._waiter: asyncio.Future[None] | None = None
         #: What the waiter waits for.
         self._is_over: Callable[[], bool] = self._can_receive
-        #: Whether the server has to wait, as nobody takes what it sends.
+        #: Whether the server has to wait, because nobody takes what it sends.
         self._is_paused = False
-        #: Whether the transport has too many bytes that the server has not taken.
+        #: Whether the transport holds too many bytes that the server has not taken.
         self._is_full = False
 
     # The protocol of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._own_link.transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the memory for the next bytes."""
+        """Return the memory to receive the next bytes into."""
         return self._reader.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes that are in this memory."""
+        """Take the bytes received into the memory."""
         self._reader.received(nbytes)
         if self._waiter is not None:
             self._wake()
@@ -93,22 +93,22 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
                 self._own_link.transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """Note that the server does not take what is sent."""
+        """Record that the server does not take what is sent."""
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """Note that it does again."""
+        """Record that the server takes it again."""
         self._is_full = False
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that no more bytes come."""
+        """Record that no more bytes come."""
         self._end = exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection")
         if not self._gone.done():
             self._gone.set_result(None)
         self._wake()
 
-    # What a session uses
+    # The interface for a session
 
     def close(self, reason: RemoteError | None = None) -> None:
         """Close the connection; a coroutine that waits for a reply gets the reason."""
@@ -116,7 +116,7 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         self._wake()
 
     async def end(self) -> None:
-        """Close the connection, and wait until that is done."""
+        """Close the connection, and wait until it is closed."""
         self.close()
         await self.wait_closed()
 
@@ -130,7 +130,7 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
             self.call_soon(self.close)
 
     def call_soon(self, act: Callable[[], None]) -> None:
-        """Do something in the event loop, from any thread.
+        """Call a function in the event loop, from any thread.
 
         Raises:
             RuntimeError: The event loop is closed.
@@ -138,7 +138,7 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         self._loop.call_soon_threadsafe(act)
 
     def loss(self) -> ConnectionLost | None:
-        """Return the error of a connection that was lost and has no more replies, and close it; None otherwise."""
+        """Close a connection that was lost and has no more replies, and return its error; otherwise return None."""
         if self._link is None:
             return self._reason if isinstance(self._reason, ConnectionLost) else None
         if self._end is None:
@@ -175,21 +175,21 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
     # Waiting
 
     def check_free(self) -> None:
-        """Check that no coroutine waits for a reply.
+        """Check that no coroutine is waiting for a reply.
 
         Raises:
-            RequestRefused: One does.
+            RequestRefused: A coroutine is waiting.
         """
         if self.is_awaited:
             raise self.occupied()
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a coroutine waits for a reply."""
+        """Whether a coroutine is waiting for a reply."""
         return self._waiter is not None
 
     def occupied(self) -> RequestRefused:
-        """Return the error for a second coroutine that would wait."""
+        """Return the error for a second waiting coroutine."""
         return RequestRefused(
             "another coroutine waits for a reply of this environment: await it first, or use an environment of "
             "your own",
@@ -200,7 +200,7 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         """Wait until :meth:`receive` has something to return, or to raise.
 
         Args:
-            tick: Called now and then while nothing comes; what it raises ends the wait.
+            tick: Called periodically while nothing comes; an exception that it raises ends the wait.
 
         Raises:
             TimedOut: No reply came in time, and the connection is closed.
@@ -211,15 +211,15 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         """Wait until the server has taken most of what was sent.
 
         Raises:
-            TimedOut: It has not in time, and the connection is closed.
-            ProtocolBroken: It sends more and more instead.
+            TimedOut: It has not done so in time, and the connection is closed.
+            ProtocolBroken: It sends without limit instead.
         """
         if self._is_full:
             await self._wait_until(self._can_send)
             self._check_pending()
 
     async def wait_closed(self) -> None:
-        """Wait until the socket is closed; it takes no message of the server."""
+        """Wait until the socket is closed, which needs no message from the server."""
         await asyncio.shield(self._gone)
 
     async def _wait_until(self, is_over: Callable[[], bool], tick: Callable[[], None] | None = None) -> None:

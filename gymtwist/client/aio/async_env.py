@@ -21,19 +21,19 @@ from gymtwist.protocol import messages
 class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
     """An environment at a server; :func:`~gymtwist.client.aio.connect` makes it.
 
-    Its methods are coroutines. They do what those of :class:`gymtwist.client.RemoteEnv` do, and raise the same errors;
-    its spaces, ``spec``, ``metadata`` and ``render_mode`` are the same. One coroutine at a time may wait for a reply of
-    it; any number can use environments of their own in the same event loop.
+    Its methods are coroutines. They do the same as the methods of :class:`gymtwist.client.RemoteEnv`, and raise the
+    same errors; its spaces, ``spec``, ``metadata`` and ``render_mode`` are the same, too. Only one coroutine at a time
+    may wait for its replies; any number of coroutines can use their own environments in the same event loop.
 
-    If a coroutine is cancelled, by ``asyncio.timeout`` for instance, the environment can still be used: the server does
-    what it was asked to, and its reply is discarded.
+    If a coroutine is cancelled, for example by ``asyncio.timeout``, the environment can still be used: the server
+    completes the request, and its reply is discarded.
 
     Args:
-        options: How the server was reached and what was made there.
-        session: A session that has its make reply.
+        options: How the server was reached, and what was made there.
+        session: A session that has received its make reply.
 
     Attributes:
-        reward_space: The space of rewards that are arrays, as MO-Gymnasium has it; only if the environment has one.
+        reward_space: The space of rewards that are arrays, as in MO-Gymnasium; not set if the environment has none.
     """
 
     def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
@@ -83,7 +83,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return reply
 
     async def verify_seed(self, seed: int) -> bool:
-        """Let the server play the beginning of an episode twice with a seed, then reset with it once more.
+        """Have the server play the beginning of an episode twice with a seed, then reset with the seed once more.
 
         Args:
             seed: The seed of the environment's random numbers, and of the actions.
@@ -103,7 +103,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
             action: An action of the action space.
 
         Returns:
-            The observation, the reward, whether the episode has terminated, whether it is truncated, and the info.
+            The observation, the reward, whether the episode has terminated, whether it was truncated, and the info.
 
         Raises:
             RemoteError: The step failed.
@@ -111,7 +111,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return await self._session.step(action, self._own)
 
     async def send(self, action: Any) -> None:
-        """Request a step without waiting for its reply; :meth:`recv` returns that.
+        """Request a step without waiting for its reply, which :meth:`recv` returns.
 
         Args:
             action: An action of the action space.
@@ -122,7 +122,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         await self._session.send(action)
 
     async def recv(self) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Wait for the first step that was sent and not received; if it is cancelled, the next call returns that step.
+        """Wait for the first step that was sent but not received; if this is cancelled, the next call returns the step.
 
         Returns:
             What :meth:`step` returns.
@@ -135,10 +135,10 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
     async def step_many(
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
     ) -> Steps:
-        """Take several steps in one round trip; they stop at the end of the episode.
+        """Take several steps in one round trip, stopping at the end of the episode.
 
         Args:
-            actions: One action per step; or with ``count`` one action for all steps.
+            actions: One action per step; or, with ``count``, one action for all steps.
             count: How often to take that action.
             observations: Whether to return the last observation or all.
 
@@ -148,7 +148,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return await self._session.step_many(actions, count, observations)
 
     async def sample(self, seed: int | None = None) -> Any:
-        """Let the server sample an action.
+        """Have the server sample an action.
 
         Args:
             seed: The seed of the action space's random numbers; None to keep their state.
@@ -160,7 +160,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         """Render the environment.
 
         Returns:
-            As the render mode says: an array, text, or a list of them; None without a render mode.
+            An array, text, or a list of them, depending on the render mode; None without a render mode.
 
         Raises:
             RemoteError: The rendering failed.
@@ -171,19 +171,19 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return (await self._session.ask(messages.Render(before_reset=not self._was_reset), messages.Rendered)).frame
 
     async def snapshot(self) -> Snapshot:
-        """Have the server keep the environment as it is now.
+        """Have the server take a snapshot of the environment.
 
         Returns:
-            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you need it no more; it is an
-            asynchronous context manager for that.
+            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you no longer need it; as an
+            asynchronous context manager, it releases itself.
 
         Raises:
-            RemoteError: The server refuses: the environment cannot be copied, or it keeps as many as it may.
+            RemoteError: The server refuses: the environment cannot be copied, or has the maximum number of snapshots.
         """
         return await Snapshot.take([self._session], (self._was_reset, self._session.values.has_plain_numbers))
 
     async def restore(self, here: Snapshot) -> None:
-        """Go on from a snapshot of this environment: it steps as it did from there, with the same random numbers.
+        """Return to a snapshot of this environment, which then steps as it did before, with the same random numbers.
 
         Args:
             here: The snapshot, which can be restored again.
@@ -194,12 +194,12 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         self._go_on(await here.restore([self._session]))
 
     def branch(self, here: Snapshot) -> Connecting[RemoteEnv]:
-        """Make another environment that goes on from a snapshot, in a session and a process of its own.
+        """Make another environment that continues from a snapshot, in its own session and process.
 
         Await it, or use it in ``async with``, which closes the other environment.
 
         Args:
-            here: A snapshot of this environment, or of one that was made likewise.
+            here: A snapshot of this environment, or of one made in the same way.
 
         Raises:
             RemoteError: The server refuses, or has no free session; when it is awaited.
@@ -212,7 +212,7 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return other
 
     def _go_on(self, state: Any) -> None:
-        """Use what the server has from now on; the state is that of a snapshot."""
+        """Adopt the client's state in a snapshot."""
         self._was_reset, plain = state
         self._session.values.use_plain_numbers(plain)
         self._own = self._session.values.own
@@ -223,13 +223,13 @@ class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
         return self._options.resume_token(self._session.session)
 
     async def detach(self) -> str:
-        """Close the connection, but let the session wait for :func:`~gymtwist.client.aio.resume`.
+        """Close the connection, but leave the session waiting for :func:`~gymtwist.client.aio.resume`.
 
         Returns:
             The resume token.
 
         Raises:
-            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+            RequestRefused: The session ends with its connection, because the environment was made without ``resume``.
         """
         token = self.resume_token
         leave(self._session.connection)

@@ -1,4 +1,4 @@
-"""A connection of asyncio that outlives the one it is made of."""
+"""An asyncio connection that reconnects to continue its session."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gymtwist.client.resumable_connection import CLOSE_PAUSE, CLOSE_TIMEOUT, Out
 
 
 class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
-    """A connection over one connection after the other, in an event loop.
+    """A connection over one connection after another, in an event loop.
 
-    The coroutine that waits for a reply is the one that connects again.
+    The coroutine that waits for a reply is the one that reconnects.
     """
 
     _inner: AsyncConnection
-    #: Whether a coroutine connects again.
+    #: Whether a coroutine is reconnecting.
     _is_resuming = False
 
     def send(self, data: bytes) -> None:
@@ -32,7 +32,7 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
         self.check_open()
         self._keep(data)
         if self._inner.loss() is not None:
-            self._inner.due += 1  # it is sent over the next connection
+            self._inner.due += 1  # the next connection sends it
             return
         try:
             self._inner.send(data)
@@ -51,13 +51,13 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
         self._inner.check_free()
 
     async def wait(self, tick: Callable[[], None] | None = None) -> None:
-        """Wait until :meth:`receive` has something to return, or to raise; go on over another connection if necessary.
+        """Wait until :meth:`receive` has something to return or to raise, reconnecting if necessary.
 
         Args:
             tick: See :meth:`AsyncConnection.wait`.
 
         Raises:
-            ConnectionLost: The session cannot go on.
+            ConnectionLost: The session cannot continue.
             TimedOut: No reply came in time, and the connection is closed.
         """
         while True:
@@ -77,10 +77,10 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
         await self._inner.wait_closed()
 
     async def _resume(self, lost: ConnectionLost) -> None:
-        """Connect again, and go on.
+        """Reconnect and continue the session.
 
         Raises:
-            ConnectionLost: That is not possible.
+            ConnectionLost: That failed.
         """
         since, attempts = time.monotonic(), self._attempts
         self._is_resuming = True
@@ -104,14 +104,14 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
         self._tell_success(since, *found)
 
     async def _go_on(self, connection: AsyncConnection, *, is_closing: bool = False) -> tuple[int, int]:
-        """Go on over another connection.
+        """Continue over a new connection.
 
         Args:
             connection: The connection.
-            is_closing: Whether that is to end the session.
+            is_closing: Whether the purpose is to end the session.
 
         Raises:
-            RemoteError: That is lost as well, or the session cannot go on, or another coroutine ends it.
+            RemoteError: The new connection is lost, too, the session cannot continue, or another coroutine ends it.
         """
         try:
             connection.send(self._resume_request())
@@ -124,9 +124,9 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
             raise
 
     async def end(self) -> None:
-        """Close the connection for good, and with it the session.
+        """Close the connection and its session for good.
 
-        The server is given a few seconds to say that the session has ended.
+        The server has a few seconds to confirm that the session has ended.
         """
         if not self._is_final:
             self._is_final = True
@@ -138,14 +138,14 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
         await self.wait_closed()
 
     async def _end_session(self) -> None:
-        """Have the server end the session, over another connection if this one is lost.
+        """Have the server end the session, over a new connection if this one is lost.
 
         Raises:
             RemoteError: The session has ended, or cannot be reached.
         """
         frame = self._close_request()
         if self._inner.is_awaited:
-            self._inner.close()  # which tells the coroutine that waits
+            self._inner.close()  # this tells the waiting coroutine
         with contextlib.suppress(RemoteError):
             self._inner.send(frame)
         while True:
@@ -167,7 +167,7 @@ class AsyncResumableConnection(OutlivingConnection, AsyncConnection):
     def close_from_anywhere(self) -> None:
         """Close the connection from any thread.
 
-        The session is ended as well if that can be done without waiting, and nobody has its resume token.
+        The session is ended, too, if that is possible without waiting, and nobody has its resume token.
 
         Raises:
             RuntimeError: The event loop is closed.

@@ -24,15 +24,14 @@ _Reply = TypeVar("_Reply", bound=messages.Message)
 
 
 class AsyncSession:
-    """A session of asyncio.
+    """An asyncio session.
 
-    It sends a request, lets the event loop run until the reply is there, and receives it without waiting.
+    It sends a request, lets the event loop run until the reply has come, and then receives it without waiting.
 
-    A coroutine that is cancelled leaves its reply to be discarded before the next one, as an interrupted client that
-    blocks does.
+    A cancelled coroutine leaves its reply to be discarded before the next one, like an interrupted blocking client.
 
     Args:
-        session: A session with a connection of asyncio.
+        session: A session with an asyncio connection.
     """
 
     def __init__(self, session: Session) -> None:
@@ -55,13 +54,13 @@ class AsyncSession:
         *,
         is_restart: bool = False,
     ) -> AsyncSession:
-        """Connect and wait for the environment; try again while the server is not up, or full.
+        """Connect and wait for the environment; try again while the server is not up or is full.
 
         Args:
-            options: How to reach the server and what to make there.
+            options: How to reach the server, and what to make there.
             num_envs: The number of environments, if there are several.
-            first: The index of the first of them among those of several sessions.
-            branch: The ticket of a snapshot to branch off by; empty for a new environment.
+            first: The index of the session's first environment among those of all sessions.
+            branch: The ticket of the snapshot to branch off; empty for a new environment.
             is_restart: Whether the server was up before.
 
         Raises:
@@ -77,7 +76,7 @@ class AsyncSession:
     async def begin(
         cls, options: ConnectOptions, start: Callable[[AsyncConnection], Session], *, is_restart: bool = False
     ) -> AsyncSession:
-        """Connect and wait for an environment of any kind; try again while the server is not up, or full.
+        """Connect and wait for an environment of any kind; try again while the server is not up or is full.
 
         Args:
             options: How to reach the server.
@@ -100,7 +99,7 @@ class AsyncSession:
         """Wait for the make reply.
 
         Args:
-            report: Called at first, whenever a place in the queue has come, and every second.
+            report: Called at the start, whenever a place in the queue has come, and every second.
 
         Raises:
             RemoteError: The server refused the request; the connection is closed.
@@ -123,9 +122,9 @@ class AsyncSession:
         return self.session.values
 
     async def replied(self, others: int = 1) -> None:
-        """Wait for a reply, and discard those before, which are to cancelled requests.
+        """Wait for a reply, discarding earlier replies to cancelled requests.
 
-        It is there at once if the connection has ended; then receiving it raises the reason.
+        If the connection has ended, the wait ends at once, and receiving the reply raises the reason.
 
         Args:
             others: How many replies are due besides those to :meth:`send`.
@@ -140,7 +139,7 @@ class AsyncSession:
         """Wait for the replies to cancelled requests, and discard them.
 
         Raises:
-            RemoteError: One does not come.
+            RemoteError: A reply does not come.
         """
         connection = self.connection
         connection.check_free()
@@ -160,7 +159,7 @@ class AsyncSession:
         return self.session.receive(kind)
 
     async def ask_for_attribute(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
-        """Do the same with a request for an attribute.
+        """Send a request for an attribute and wait for its reply.
 
         Raises:
             AttributeUnreachable: The attribute cannot be reached, or the server does not know such requests.
@@ -192,7 +191,7 @@ class AsyncSession:
         await self.connection.drain()
 
     async def recv(self, read: Callable[[Any], Any]) -> Stepped:
-        """Wait for the first step that was sent and not received; if it is cancelled, the next call waits for it.
+        """Wait for the first step that was sent but not received; if this is cancelled, the next call waits for it.
 
         Raises:
             RemoteError: The step failed, or none was sent.
@@ -221,7 +220,7 @@ class AsyncSession:
 
 
 def _outliving(options: ConnectOptions) -> Outlive | None:
-    """Return what makes the connection of a session that outlives it; None if the session ends with it."""
+    """Return what makes a connection that outlives the first one; None if the session ends with its connection."""
     if options.make.resume is None:
         return None
     reopen = partial(open_connection, options)

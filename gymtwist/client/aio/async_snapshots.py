@@ -1,4 +1,4 @@
-"""Snapshots of environments whose methods are coroutines."""
+"""Snapshots of asyncio environments."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gymtwist.protocol.snapshot_messages import Snapshot as SnapshotRequest
 
 
 class Snapshot(SnapshotReference):
-    """A remote environment as it was at one moment; ``await env.snapshot()`` makes it.
+    """A snapshot of a remote environment; ``await env.snapshot()`` takes it.
 
-    The server keeps it until it is released, also at the end of an ``async with`` block, or until the environment is
+    The server keeps it until it is released, for example at the end of an ``async with`` block, or the environment is
     closed.
 
     Attributes:
-        tickets: What a session branches off by, one for each process of the environment. Keep them secret.
+        tickets: The tickets by which sessions branch off, one for each process of the environment. Keep them secret.
     """
 
     _sessions: list[AsyncSession]
@@ -31,7 +31,7 @@ class Snapshot(SnapshotReference):
 
         Args:
             sessions: The sessions of the environment.
-            state: What the client has to know when it goes on from there.
+            state: The client's own state.
 
         Raises:
             RemoteError: The server refuses.
@@ -50,13 +50,13 @@ class Snapshot(SnapshotReference):
         return here
 
     async def restore(self, sessions: Sequence[AsyncSession]) -> Any:
-        """Have the server go on from here; return the state of the client.
+        """Have the server return to this snapshot; return the client's own state.
 
         Args:
-            sessions: The sessions of the environment now.
+            sessions: The present sessions of the environment.
 
         Raises:
-            RemoteError: The server refuses, or the snapshot is of another environment.
+            RemoteError: The server refuses, or the snapshot belongs to another environment.
         """
         self.check(sessions)
         for session in sessions:
@@ -68,7 +68,7 @@ class Snapshot(SnapshotReference):
         return self._state
 
     async def release(self) -> None:
-        """Have the server give it up; again, or after the end of the connection, this does nothing."""
+        """Have the server release the snapshot; if it was released or the connection has ended, do nothing."""
         if self._released:
             return
         self._released = True
@@ -76,7 +76,7 @@ class Snapshot(SnapshotReference):
             try:
                 session.connection.check_open()
             except RemoteError:
-                continue  # it has ended with its session
+                continue  # the snapshot has ended with its session
             await session.ask(Release(number), Released)
 
     async def __aenter__(self) -> Snapshot:

@@ -1,4 +1,4 @@
-"""An environment whose methods are coroutines and whose failures end episodes."""
+"""An asyncio environment whose failures end episodes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gymtwist.protocol import messages
 
 
 class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
-    """An environment that goes on after a failure; see :class:`gymtwist.client.truncating_env.TruncatingEnv`.
+    """An environment that continues after a failure; see :class:`gymtwist.client.truncating_env.TruncatingEnv`.
 
     Args:
-        options: How the server was reached and what was made there.
-        session: A session that has its make reply.
+        options: How the server was reached, and what was made there.
+        session: A session that has received its make reply.
     """
 
     def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
@@ -30,7 +30,7 @@ class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
     async def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, over another connection if the last one is lost; see :meth:`RemoteEnv.reset`.
+        """Begin an episode, over a new connection if the last one is lost; see :meth:`RemoteEnv.reset`.
 
         Raises:
             RemoteError: The reset failed, or the server is not up again within ``connect_timeout``.
@@ -82,7 +82,7 @@ class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
             self._unsent = error
 
     async def recv(self) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Wait for the first step that was sent and not received; see :meth:`RemoteEnv.recv`."""
+        """Wait for the first step that was sent but not received; see :meth:`RemoteEnv.recv`."""
         self._check_going()
         try:
             if self._unsent is not None and not self._session.session.outstanding:

@@ -1,4 +1,4 @@
-"""Environments at a server that step together, and whose methods are coroutines."""
+"""Environments at a server that step together, whose methods are coroutines."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ T = TypeVar("T")
 class RemoteVectorEnv(DescribedVectorAttributes, Closing):
     """Environments at a server; :func:`~gymtwist.client.aio.connect_vec` makes them.
 
-    One process of the server holds them, or several step their shares in parallel. Its methods are coroutines, which do
-    what those of :class:`gymtwist.client.RemoteVectorEnv` do; see also :class:`RemoteEnv`.
+    One server process holds all of them, or several processes step their shares in parallel. The methods are
+    coroutines, and do the same as the methods of :class:`gymtwist.client.RemoteVectorEnv`; see also :class:`RemoteEnv`.
 
-    If a coroutine is cancelled, environments of a single process can still be used, as :class:`RemoteEnv` says. Those
-    of several processes must be reset after a cancelled request, but for ``recv``: the next call returns that step.
+    If a coroutine is cancelled, environments in a single process can still be used, as described for
+    :class:`RemoteEnv`. Environments in several processes must be reset after a cancelled request, except ``recv``,
+    whose next call returns the step.
 
     Args:
-        options: How the server was reached and what was made there.
-        sessions: Sessions that have their make reply.
+        options: How the server was reached, and what was made there.
+        sessions: Sessions that have received their make replies.
 
     Attributes:
         num_envs: The number of environments.
-        reward_space: The space of each environment's rewards that are arrays; only if they have one.
+        reward_space: The space of each environment's rewards that are arrays; not set if they have none.
     """
 
     _sessions: list[AsyncSession]
@@ -61,7 +62,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         self._group: SessionGroup = self._truncating or SessionGroup(*parts, autoreset=autoreset)
         if options.make.each:
             check_same_spaces(blocking, self._group.starts)
-        #: The session if there is only one, which needs no splitting and joining.
+        #: The session if there is only one, so that nothing must be split and joined; otherwise None.
         self._one = sessions[0] if len(sessions) == 1 and self._truncating is None else None
 
     @classmethod
@@ -89,7 +90,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             raise
 
     async def _finished(self, waiting: Waiting[T]) -> T:
-        """Return the result of a request, for whose replies this coroutine waits."""
+        """Return the result of a request; this coroutine waits for its replies."""
         self._check_free()
         try:
             while True:
@@ -101,7 +102,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             waiting.close()
 
     async def _wait(self, wait: Wait) -> None:
-        """Wait for replies; a session whose connection ends has one, too, and receiving it raises why."""
+        """Wait for replies; an ended connection counts as a reply, and receiving it raises the reason."""
         waits = [asyncio.ensure_future(self._sessions[index].replied(int(wait.taken))) for index in wait.indices]
         try:
             while sum(each.done() for each in waits) < wait.least:
@@ -121,7 +122,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             each.connection.check_free()
 
     async def _restart(self, *, is_reset: bool) -> None:
-        """Start sessions in place of those whose connection has ended."""
+        """Start new sessions in place of those whose connections have ended."""
         group = self._truncating
         for index in () if group is None else group.lost(is_reset=is_reset):
             share = self._counts[index], group.starts[index] if group else 0
@@ -136,11 +137,12 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         """Begin episodes.
 
         Args:
-            seed: One seed, from which each environment gets its own (``seed + index``), or a list with one for each.
-            options: Options of the environments. ``"reset_mask"``, an array of num_envs bools, selects those to reset.
+            seed: One seed, from which each environment gets its own (``seed + index``), or a list with a seed for each.
+            options: Options of the environments. ``"reset_mask"``, an array of num_envs bools, selects the environments
+                to reset.
 
         Returns:
-            Observations and infos of all environments; those that were not reset keep their observations.
+            Observations and infos of all environments; environments that were not reset keep their observations.
 
         Raises:
             RemoteError: The reset failed.
@@ -158,7 +160,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
     async def verify_seed(self, seed: int | list[int | None]) -> bool:
-        """Let the server play the beginning of episodes twice with a seed, then reset with it once more.
+        """Have the server play the beginning of episodes twice with a seed, then reset with the seed once more.
 
         Args:
             seed: One seed, or one for each environment, as for :meth:`reset`; the first seeds the actions as well.
@@ -206,7 +208,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
     async def async_reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> None:
-        """Begin episodes without waiting for the first observations; :meth:`recv` returns them, as that of a step.
+        """Begin episodes without waiting for the first observations, which :meth:`recv` returns like a step's.
 
         Args:
             seed: See :meth:`reset`.
@@ -220,11 +222,11 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         self._group.send_resets(seeds_of(seed, self.num_envs), options, mask)
 
     async def send(self, actions: Any, env_ids: Any = None) -> None:
-        """Request a step without waiting for its reply; :meth:`recv` returns that.
+        """Request a step without waiting for its reply, which :meth:`recv` returns.
 
         Args:
             actions: A batch of actions.
-            env_ids: The indices of the environments that they are for; None for all. See
+            env_ids: The indices of the environments that the actions are for; None for all. See
                 :meth:`gymtwist.client.RemoteVectorEnv.send`.
 
         Raises:
@@ -243,10 +245,10 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             each.session.outstanding += 1
 
     async def recv(self, min_ready: int | None = None) -> Stepped:
-        """Wait for the first step that was sent and not received; if it is cancelled, the next call returns that step.
+        """Wait for the first step that was sent but not received; if this is cancelled, the next call returns the step.
 
         Args:
-            min_ready: Wait only until so many environments are done with a step; see
+            min_ready: Wait only until this many environments have finished a step; see
                 :meth:`gymtwist.client.RemoteVectorEnv.recv`. None for all.
 
         Returns:
@@ -274,7 +276,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         """Take several steps in one round trip; the autoreset mode applies to episodes that end.
 
         Args:
-            actions: One batch per step; or with ``count`` one batch for all steps.
+            actions: One batch per step; or, with ``count``, one batch for all steps.
             count: How often to take that batch.
             observations: Whether to return the last observations or all.
 
@@ -287,7 +289,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         return steps._replace(info=self._group.infos([steps.info]))
 
     async def sample(self, seed: int | None = None) -> Any:
-        """Let the server sample an action for every environment.
+        """Have the server sample an action for every environment.
 
         Args:
             seed: The seed of the action spaces' random numbers; None to keep their state.
@@ -309,7 +311,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         return await self._finished(self._group.render())
 
     async def get(self, name: str) -> tuple[Any, ...]:
-        """Read an attribute of each environment; a method is called without arguments.
+        """Read an attribute of each environment, or call a method without arguments.
 
         Args:
             name: The name of the attribute.
@@ -328,13 +330,13 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             values: A list or tuple with a value for each environment, or one value for all.
 
         Raises:
-            ValueError: There is another number of values.
+            ValueError: The number of values is wrong.
             AttributeUnreachable: The attribute cannot be set.
         """
         await self._finished(self._group.set(name, values_of(values, self.num_envs)))
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Call a method of each environment; an attribute that is none is read.
+        """Call a method of each environment, or read an attribute that is not a method.
 
         Args:
             name: The name of the method.
@@ -351,10 +353,10 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         return await self._finished(self._group.call(messages.Call(name, list(args), kwargs)))
 
     async def snapshot(self) -> Snapshot:
-        """Have the server keep the environments as they are now; see :meth:`RemoteEnv.snapshot`.
+        """Have the server take a snapshot of the environments; see :meth:`RemoteEnv.snapshot`.
 
         Raises:
-            RemoteError: The server refuses: the environments cannot be copied, or it keeps as many as it may.
+            RemoteError: The server refuses: the environments cannot be copied, or have the maximum number of snapshots.
         """
         if self._truncating is not None:
             raise RequestRefused('snapshot: on_failure="truncate" makes fresh environments; use "raise"')
@@ -362,7 +364,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         return await Snapshot.take(self._sessions, self._group.state())
 
     async def restore(self, here: Snapshot) -> None:
-        """Go on from a snapshot of these environments; see :meth:`RemoteEnv.restore`.
+        """Return to a snapshot of these environments; see :meth:`RemoteEnv.restore`.
 
         Args:
             here: The snapshot, which can be restored again.
@@ -374,12 +376,12 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         self._group.put_back(await here.restore(self._sessions))
 
     def branch(self, here: Snapshot) -> Connecting[RemoteVectorEnv]:
-        """Make other environments that go on from a snapshot, in sessions and processes of their own.
+        """Make other environments that continue from a snapshot, in their own sessions and processes.
 
         Await it, or use it in ``async with``, which closes the other environments.
 
         Args:
-            here: A snapshot of these environments, or of some that were made likewise.
+            here: A snapshot of these environments, or of environments made in the same way.
 
         Raises:
             RemoteError: The server refuses, or has no free session; when it is awaited.

@@ -1,4 +1,4 @@
-"""A connection of asyncio by WebSocket."""
+"""An asyncio WebSocket connection."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gymtwist.protocol.websocket import (
 
 
 class Upgrade(asyncio.Protocol):
-    """Asks a server for WebSocket.
+    """Performs the WebSocket handshake.
 
     Args:
         address: The server's address.
 
     Attributes:
-        transport: The transport, once there is a connection.
+        transport: The transport, once connected.
     """
 
     transport: Any
@@ -42,12 +42,12 @@ class Upgrade(asyncio.Protocol):
         self._responded = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the handshake request."""
         self.transport = transport
         self.transport.write(upgrade_request(self._address, self._key))
 
     def data_received(self, data: bytes) -> None:
-        """Take the response."""
+        """Collect the response."""
         self._response += data
         if b"\r\n\r\n" in self._response or len(self._response) > MAX_RESPONSE:
             self._end()
@@ -61,21 +61,21 @@ class Upgrade(asyncio.Protocol):
             self._responded.set_result(None)
 
     async def accepted(self) -> bytes:
-        """Wait for the response; return what the server has sent behind it.
+        """Wait for the response; return the bytes that follow it.
 
         Raises:
-            RemoteError: The server does not accept WebSocket.
+            RemoteError: The server does not accept the handshake.
         """
         await self._responded
         return trailing_data(self._response, self._address, self._key)
 
 
 class AsyncWebSocketConnection(AsyncConnection):
-    """A connection by WebSocket in an event loop.
+    """A WebSocket connection in an event loop.
 
     Args:
-        received: What the server has sent behind its response.
-        connected: A connected socket, which the server has accepted for WebSocket.
+        received: The bytes that follow the server's handshake response.
+        connected: A connected socket, whose handshake the server has accepted.
         name: The server's name, for messages.
         framing: How messages are encoded.
         timeout: Seconds to wait for a reply; None for no limit.
@@ -106,7 +106,7 @@ class AsyncWebSocketConnection(AsyncConnection):
         super().send(masked_frame(self._opcode, data, os.urandom(4)))
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes, and answer pings though nobody waits for a reply."""
+        """Take the bytes, and answer pings even if nobody waits for a reply."""
         super().buffer_updated(nbytes)
         self._can_receive()
 

@@ -1,4 +1,4 @@
-"""The attributes of a remote environment, for coroutines: an attribute itself cannot be awaited."""
+"""The attributes of a remote environment, for coroutines, because an attribute itself cannot be awaited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gymtwist.protocol import messages
 
 
 class AsyncAttributes:
-    """Reads, sets and calls what an environment has at the server."""
+    """Reads, sets and calls attributes of the environment at the server."""
 
     _session: AsyncSession
 
@@ -19,7 +19,7 @@ class AsyncAttributes:
 
         Args:
             name: The attribute's name.
-            as_text: Whether to return its ``repr``, for objects that cannot be sent.
+            as_text: Whether to return the ``repr`` of the value, for objects that cannot be sent.
 
         Raises:
             AttributeUnreachable: There is no such attribute, its value cannot be sent, it is a method, or the operator

@@ -1,4 +1,4 @@
-"""The beginning and the end of an environment whose methods are coroutines."""
+"""Connecting and closing asyncio environments."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ E = TypeVar("E", bound="Closing")
 
 
 class Connecting(Generic[E]):
-    """An environment to be: await it, or use it as an asynchronous context that closes the environment in the end.
+    """A future environment: await it, or use it as an asynchronous context manager, which closes the environment.
 
     Args:
-        make: Connects.
+        make: Connects and makes the environment.
     """
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, E]]) -> None:
@@ -33,7 +33,7 @@ class Connecting(Generic[E]):
 
 
 class Closing:
-    """Closes the sessions of an environment: on request, at the end of a context, or once nobody has it any more."""
+    """Closes an environment's sessions: on request, at the end of a context, or when it is garbage-collected."""
 
     _sessions: Sequence[AsyncSession] = ()
 
@@ -54,7 +54,7 @@ class Closing:
         await self.close()
 
     def __del__(self) -> None:
-        # The garbage may be collected in any thread, and after the end of the loop.
+        # Garbage may be collected in any thread, and after the end of the loop.
         with contextlib.suppress(RuntimeError):
             for session in self._sessions:
                 session.connection.close_from_anywhere()

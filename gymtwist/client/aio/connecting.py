@@ -17,12 +17,12 @@ from gymtwist.protocol.framing import Framing
 
 
 async def open_connection(options: ConnectOptions, attempts: Attempts, timeout: float | None = None) -> AsyncConnection:
-    """Connect.
+    """Connect to a server.
 
     Args:
         options: How to reach the server.
         attempts: Decides when to try again while the server is not up.
-        timeout: Seconds to connect; None for that of the options.
+        timeout: Seconds to connect; None for the timeout in the options.
 
     Raises:
         RemoteError: The server cannot be reached.
@@ -62,9 +62,9 @@ async def _begin(
     protocol: asyncio.BaseProtocol,
     close: Callable[[], None],
 ) -> None:
-    """Give a socket to a transport, with TLS if there is a context for it."""
+    """Give a socket to a transport, with TLS if there is a context."""
     address, loop = options.address, asyncio.get_running_loop()
-    # An empty name, that of a UNIX socket, cannot be checked.
+    # The empty name of a UNIX socket cannot be checked.
     secure: dict[str, Any] = {} if context is None else {"ssl": context, "server_hostname": address.host}
     create: Any = loop.create_unix_connection if address.path else loop.create_connection
     try:
@@ -87,7 +87,7 @@ async def _open_when_up(address: Address, timeout: float | None, attempts: Attem
             connected = await asyncio.wait_for(_open(address), timeout)
         except asyncio.TimeoutError:
             await asyncio.sleep(attempts.pause_after(TimeoutError("timed out")))
-        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
             await asyncio.sleep(attempts.pause_after(error))
         else:
             attempts.succeed()
@@ -110,7 +110,7 @@ async def _open(address: Address) -> socket.socket:
 
 
 async def _places(address: Address) -> list[tuple[Any, ...]]:
-    """Return what a host's IP addresses are to a socket, without a thread if one is given."""
+    """Return the socket addresses of a host, without using a thread if the host is given by its IP address."""
     try:
         numeric = socket.AI_NUMERICHOST
         return list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=numeric))
@@ -126,7 +126,7 @@ async def _connected(family: int, place: Any) -> socket.socket:
         await asyncio.get_running_loop().sock_connect(connection, place)
     except OSError as error:
         connection.close()
-        # The loop has words of its own.
+        # The loop has its own error texts.
         raise OSError(error.errno, os.strerror(error.errno)) if error.errno else error from error
     except BaseException:
         connection.close()
