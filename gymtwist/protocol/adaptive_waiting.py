@@ -1,12 +1,12 @@
-"""Adaptive waiting: for how long to poll for a message before blocking.
+"""Adaptive waiting: how long to poll for a message before blocking.
 
-Clients wait for replies and workers for requests, at a socket or in shared memory. All of them ask one policy,
+Clients wait for replies and workers for requests, on a socket or in shared memory. All of them ask one policy,
 :class:`WaitPolicy`, which neither waits nor reads a clock itself.
 
 Polling notices a message at once, while a blocked process must be woken up, which takes up to 60 us on virtual
-machines. But polling keeps a core busy. Where no other process needs that core, this costs little; otherwise it costs
-more than it saves. So a policy measures what polling saves here and how long the messages of this session take, and
-polls for as long as that pays.
+machines. But polling keeps a core busy. If no other process needs that core, this costs little; otherwise, it costs
+more than it saves. So a policy measures how much polling saves and how long the session's messages take, and polls only
+as long as that pays off.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from os import O_CLOEXEC, O_RDONLY, close, cpu_count, read
 from os import open as open_descriptor
 from statistics import median
 
-#: The default limit of a poll in seconds: of a client, and of a worker.
+#: The default limits of a poll, in seconds: for a client, and for a worker.
 REPLY_LIMIT, REQUEST_LIMIT = 1.5e-3, 500e-6
-#: What a second of polling costs, in seconds of waiting, where a core is free.
+#: The cost of a second of polling on an idle core, in seconds of waiting.
 PRICE = 0.05
-#: Waits of each kind in a trial, and how many of them are ignored while the scheduler settles.
+#: The number of waits of each kind in a trial, and how many of them are ignored while the scheduler settles.
 TRIAL, _SETTLING = 40, 8
-#: Waits of a trial between two looks at the machine's load.
+#: The number of a trial's waits between two checks of the machine's load.
 _LOAD_EVERY = 8
-#: Misses after which a policy checks whether its polls still pay.
+#: The number of misses after which a policy checks whether its polls still pay off.
 _MISSES = 4
-#: Waits that block after such a check has failed. The number doubles if the next one fails, too, up to a new trial.
+#: How many waits block after such a check has failed. The number doubles with each further failure, until a new trial.
 _MIN_PAUSE, _MAX_PAUSE = 16, 512
-#: Waits between two trials. The number doubles while trials agree.
+#: The number of waits between two trials. It doubles as long as trials agree.
 _MIN_INTERVAL, _MAX_INTERVAL = 1_024, 32_768
-#: How many times the usual wait a wait counts at most where two kinds of waits are compared.
+#: When two kinds of waits are compared, a wait counts for at most this many times the usual wait.
 _LONG = 4
 #: More waits than there will be.
 _NEVER = 1 << 62
-#: How much longer a poll lasts than the longest wait for which it pays: later waits vary.
+#: How much longer a poll lasts than the longest wait for which it pays off, because later waits vary.
 _MARGIN = 1.25
 
 
@@ -50,10 +50,11 @@ def cores() -> int:
 
 
 def is_crowded(path: str = "/proc/loadavg") -> bool:
-    """Return True if more threads of this machine are runnable now than it has processors.
+    """Return True if the machine now has more runnable threads than processors.
 
     Args:
-        path: The file in which Linux reports it, as "3/512": 3 of 512. If it is missing, the result is False.
+        path: The file in which Linux reports this, for example as "3/512" for 3 of 512. If it is missing, the result is
+            False.
     """
     try:
         descriptor = open_descriptor(path, O_RDONLY | O_CLOEXEC)
@@ -67,22 +68,23 @@ def is_crowded(path: str = "/proc/loadavg") -> bool:
 
 
 def poll_time(blocked: list[float], polled: list[float], limit: float) -> tuple[float, float]:
-    """Choose for how long to poll, by what waits have taken.
+    """Choose how long to poll, given the durations of waits.
 
-    A poll that finds its message saves the difference of the medians. Each poll costs :data:`PRICE` times its length,
-    also in vain.
+    A poll that finds its message saves the difference between the medians. Each poll costs :data:`PRICE` times its
+    length, even in vain.
 
     Args:
         blocked: Seconds of waits without polling.
         polled: Seconds of waits with polling up to the limit.
-        limit: Seconds to poll at most.
+        limit: Maximum seconds to poll.
 
     Returns:
-        Seconds to poll, 0 if polling does not pay; and the seconds that a poll saves which finds its message.
+        Seconds to poll, 0 if polling does not pay off; and the seconds saved by a poll that finds its message.
     """
     usual = median(blocked)
     saved = usual - median(polled)
-    # The median misses a shortage of cores, which makes some waits very long. How long does not matter: a poll ends.
+    # The median does not reveal a shortage of cores, which makes some waits very long. How long does not matter,
+    # because a poll ends.
     if saved <= 0.0 or _sum_to(_LONG * usual, polled) >= _sum_to(_LONG * usual, blocked):
         return 0.0, 0.0
     best = chosen = elapsed = 0.0
@@ -93,7 +95,7 @@ def poll_time(blocked: list[float], polled: list[float], limit: float) -> tuple[
         gain = found * saved - PRICE * (elapsed + (len(polled) - found) * seconds)
         if gain > best:
             best, chosen = gain, seconds
-    # The other side may have blocked. If its wake-up made this side miss, too, both would block in turn.
+    # The other side may have blocked. If its wake-up made this side miss, too, both sides would take turns blocking.
     return min(limit, max(_MARGIN * chosen, chosen + saved)) if best else 0.0, saved
 
 
@@ -102,17 +104,17 @@ def _sum_to(most: float, waits: list[float]) -> float:
 
 
 class WaitPolicy:
-    """Decides before each wait for how long to poll.
+    """Decides before each wait how long to poll.
 
-    A trial blocks for some waits, then polls for as many, and :func:`poll_time` decides. It ends at once where more
-    processes want to run than there are cores. Between trials, polling stops when it no longer pays.
+    A trial blocks for some waits, then polls for as many, and :func:`poll_time` decides. It ends early if more
+    processes want to run than there are cores. Between trials, polling stops when it no longer pays off.
 
-    Whoever waits polls for :attr:`poll_seconds` and calls :meth:`miss` if that was in vain. After each wait it
+    The caller polls for :attr:`poll_seconds`, and calls :meth:`miss` if that was in vain. After each wait, it
     decrements :attr:`waits_left`, and calls :meth:`adapt` if that is not positive.
 
     Args:
-        limit: Seconds to poll per wait at most; 0 for never.
-        lacks_cores: Whether more processes want to run than there are cores; :func:`is_crowded` if None.
+        limit: Maximum seconds to poll per wait; 0 to never poll.
+        lacks_cores: Returns whether more processes want to run than there are cores; :func:`is_crowded` if None.
 
     Attributes:
         poll_seconds: Seconds to poll in the next wait; 0 to block at once.
@@ -126,9 +128,9 @@ class WaitPolicy:
         self._blocked: list[float] = []
         self._polled: list[float] = []
         self._shortages = 0
-        #: What a poll saves, and what is known since the last check: the misses, and the waits that were left then.
+        #: What a poll saves, the misses since the last check, and the value of waits_left at that check.
         self._saved, self._misses, self._checked_at = 0.0, 0, 0
-        #: During a pause: how long to poll after it, and the waits until the next trial then.
+        #: During a pause, the values to continue with: seconds to poll, and waits until the next trial.
         self._resumes: tuple[float, int] | None = None
         self._pause = _MIN_PAUSE
         self.poll_seconds = 0.0
@@ -136,10 +138,10 @@ class WaitPolicy:
         self.is_trial = False
 
     def adapt(self, seconds: float) -> None:
-        """Go on after a wait: record it during a trial, else end a pause or start a trial.
+        """Continue after a wait: record it during a trial; otherwise end a pause or start a trial.
 
         Args:
-            seconds: How long the wait took; ignored outside of a trial.
+            seconds: How long the wait took; ignored outside a trial.
         """
         if self._resumes is not None:
             (self.poll_seconds, self.waits_left), self._resumes = self._resumes, None
@@ -170,7 +172,7 @@ class WaitPolicy:
         elif self._pause > _MAX_PAUSE or self.waits_left <= self._pause:
             self._decide(0.0)
         else:
-            # A moment in which another process had the core ends soon. A learner that thinks does not.
+            # If another process briefly had the core, that ends soon. A learner that computes does not.
             self._resumes = self.poll_seconds, self.waits_left - self._pause
             self.poll_seconds, self.waits_left = 0.0, self._pause
             self._pause *= 2
@@ -181,7 +183,7 @@ class WaitPolicy:
         self.is_trial, self.poll_seconds = True, 0.0
 
     def _check_blocked(self) -> None:
-        """Start polling in a trial, or end it: in a crowd a poll takes a core from others, and a long wait is lost."""
+        """Start polling in a trial, or end it: on a crowded machine, polls take cores from others, and are wasted."""
         count = len(self._blocked)
         if count % _LOAD_EVERY == 0:
             self._shortages += self._lacks_cores()

@@ -1,4 +1,4 @@
-"""The messages of the framed protocol for multi-agent environments of PettingZoo."""
+"""The messages of the framed protocol for PettingZoo's multi-agent environments."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from gymtwist.protocol.messages import (
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.layout import Layout
 
-#: The most agents that one request names.
+#: The maximum number of agents that one request names.
 MAX_AGENTS = 10_000
 
 
 class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=True):
-    """Make a multi-agent environment of PettingZoo; may be the first request of a connection.
+    """Make a PettingZoo environment; may be the first request of a connection.
 
     Attributes:
-        id: The environment's id, as PettingZoo registered it, or ``module:name``.
+        id: The environment's id, as registered by PettingZoo, or ``module:name``.
         api: How its agents act.
         kwargs: The keyword arguments of the environment.
-        render_mode: As PettingZoo's environments take it.
+        render_mode: The render mode; see PettingZoo.
         values: The form of values in JSON.
-        token: The token that the operator of the server asks for, if any.
+        token: The token that the server's operator requires, if any.
         version: The client's version of the protocol.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
         resume: As in :class:`~gymtwist.protocol.make_messages.Make`.
@@ -71,37 +71,37 @@ class StepAgents(Message, frozen=True, tag="step_agents", forbid_unknown_fields=
     """Let agents act: all that are alive in a parallel environment, or the one whose turn it is.
 
     Attributes:
-        actions: The action of each, or None for no action.
+        actions: The action of each agent, or None for no action.
     """
 
     actions: dict[str, Any]
 
 
 class ObserveAgents(Message, frozen=True, tag="observe_agents", forbid_unknown_fields=True):
-    """Ask what agents observe, no matter whose turn it is."""
+    """Ask for agents' observations, no matter whose turn it is."""
 
     agents: Annotated[list[Name], Meta(min_length=1, max_length=MAX_AGENTS)]
 
 
 class DescribeAgents(Message, frozen=True, tag="describe_agents", forbid_unknown_fields=True):
-    """Ask for the spaces of agents that no reply has had."""
+    """Ask for the spaces of agents that no reply has contained."""
 
     agents: Annotated[list[Name], Meta(min_length=1, max_length=MAX_AGENTS)]
 
 
 class GetState(Message, frozen=True, tag="state", forbid_unknown_fields=True):
-    """Ask for the state of a multi-agent environment, which no agent alone observes."""
+    """Ask for the global state of a multi-agent environment, beyond what any one agent observes."""
 
 
 class AgentSpaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The spaces of one agent.
 
     Attributes:
-        observation_space: The description of its observation space, or the name of an agent that shares it.
-        action_space: Likewise for its action space.
-        observation_layout: The layout of its observations' bytes; None if they are structured values.
+        observation_space: The description of the observation space, or the name of an agent that shares the space.
+        action_space: Likewise for the action space.
+        observation_layout: The layout of the observations' bytes; None if they are structured values.
         action_layout: Likewise for actions.
-        reward_space: The description of the space of its rewards that are arrays.
+        reward_space: The description of the space of rewards that are arrays; None if they are numbers.
     """
 
     observation_space: Description | str
@@ -111,7 +111,7 @@ class AgentSpaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reward_space: Description | None = None
 
 
-#: The spaces of agents; None for an agent that has none any more.
+#: The spaces of agents; None for an agent that no longer has any.
 SpacesOfAgents: TypeAlias = dict[str, AgentSpaces | None]
 
 
@@ -120,16 +120,16 @@ class AgentsMade(Message, frozen=True, tag="make_agents"):
 
     Attributes:
         server: The server's name and version.
-        possible_agents: All agents that there may be; None if the environment does not know.
+        possible_agents: All agents that may appear; None if the environment does not know them.
         spaces: The spaces of the possible agents.
         state_space: The description of the space of states; None if the environment has none.
         metadata: The environment's metadata.
         render_mode: The environment's render mode.
         limits: The server's limits.
         version: The server's version of the protocol.
-        omitted: The places of what is left out of the metadata.
+        omitted: The places of values omitted from the metadata.
         resume: As in :class:`~gymtwist.protocol.make_messages.Made`.
-        warnings: What the client should know of its request.
+        warnings: What the client should know about its request.
     """
 
     server: str
@@ -146,20 +146,20 @@ class AgentsMade(Message, frozen=True, tag="make_agents"):
 
 
 class _Agents(Message, frozen=True):
-    """How a multi-agent environment is after a reset or a step.
+    """The outcome of a reset or a step of a multi-agent environment.
 
     Attributes:
-        observations: What agents observe: those of a parallel environment, or the one whose turn it is.
-        agents: The agents that are alive, or have ended and not left yet.
+        observations: The observations of all agents in a parallel environment, otherwise of the agent whose turn it is.
+        agents: The agents that are alive, or have ended but not left yet.
         selection: The agent whose turn it is; None in a parallel environment.
-        rewards: The rewards of agents: numbers, or objects that name a type.
-        cumulative_rewards: The rewards of agents since they acted, if they act one after the other.
-        terminations: The flags of agents.
-        truncations: The flags of agents.
-        infos: The infos of agents.
-        spaces: The spaces of agents that no reply has had, or that are others since.
-        omitted: The places of what is left out of the infos.
-        warnings: What the client should know of its request.
+        rewards: The reward of each agent: a number, or an object that names a type.
+        cumulative_rewards: The sum of each agent's rewards since it last acted, if agents take turns.
+        terminations: Whether each agent has terminated.
+        truncations: Whether each agent was truncated.
+        infos: The info of each agent.
+        spaces: The spaces of agents that no reply has contained, or that have changed since.
+        omitted: The places of values omitted from the infos.
+        warnings: What the client should know about its request.
     """
 
     observations: dict[str, Any] = {}
@@ -184,7 +184,7 @@ class AgentsStepped(_Agents, frozen=True, tag="step_agents"):
 
 
 class AgentsObserved(Message, frozen=True, tag="observe_agents"):
-    """The reply to :class:`ObserveAgents`: of several agents, those that cannot be observed are left out."""
+    """The reply to :class:`ObserveAgents`; of several agents, those that cannot be observed are left out."""
 
     observations: dict[str, Any] = {}
     spaces: SpacesOfAgents = {}
@@ -199,7 +199,7 @@ class AgentsDescribed(Message, frozen=True, tag="describe_agents"):
 
 
 class GotState(Message, frozen=True, tag="state"):
-    """The reply to :class:`GetState`: an array (``dtype``, ``shape``, ``data``), or what else the state is."""
+    """The reply to :class:`GetState`: an array (``dtype``, ``shape``, ``data``), or any other form of the state."""
 
     state: Any = None
     warnings: Warnings = ()

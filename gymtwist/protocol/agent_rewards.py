@@ -1,4 +1,4 @@
-"""The rewards of agents in messages. They keep their types: environments add rewards up in the precision of these."""
+"""The rewards of agents in messages. They keep their types, because environments add up rewards in that precision."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gymtwist.spaces.layout import DTYPES, array_map
 from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 _PLAIN = frozenset({bool, int, float})
-#: The types of NumPy's numbers that a message carries as Python's.
+#: The NumPy number types that a message carries as Python numbers.
 _AS_PYTHONS = frozenset({np.int64, np.float64})
-#: The fields of a number of another type of NumPy.
+#: The fields of a number of another NumPy type.
 _SCALAR_FIELDS = frozenset({"dtype", "value"})
 
 
 def encoded_reward(reward: Any, *, is_json: bool) -> Any:
-    """Return what a message carries of a reward: a number, or an object that names its type.
+    """Encode a reward for a message: as a number, or as an object that names its type.
 
     Args:
         reward: A number of Python or NumPy, or an array.
         is_json: Whether messages are JSON.
 
     Raises:
-        ValueError: It is nothing of these.
-        TypeError: Likewise.
+        ValueError: The reward is none of these.
+        TypeError: The reward is none of these.
     """
     if type(reward) in _AS_PYTHONS:
         reward = reward.item()
@@ -46,10 +46,10 @@ def encoded_reward(reward: Any, *, is_json: bool) -> Any:
 
 
 def read_reward(value: Any) -> Any:
-    """Return the reward that a message carries.
+    """Decode a reward from a message.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not a reward.
     """
     if type(value) in _PLAIN:
         return value

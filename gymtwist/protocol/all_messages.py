@@ -1,4 +1,4 @@
-"""All requests and all replies of the framed protocol: what the codec tells apart by ``op``."""
+"""All requests and replies of the framed protocol, which the codec distinguishes by ``op``."""
 
 from __future__ import annotations
 

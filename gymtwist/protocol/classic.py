@@ -1,7 +1,7 @@
-"""The classic protocol, that of gym-socket-api: decodes commands and encodes replies.
+"""The classic protocol of gym-socket-api: decodes commands and encodes replies.
 
-Integers are little-endian; a string is UTF-8 behind a uint32 length. The format is specified in
-``docs/reference/classic-protocol.md``, and goes back to https://github.com/unixpickle/gym-socket-api.
+Integers are little-endian; a string is a uint32 length followed by UTF-8. The format is specified in
+``docs/reference/classic-protocol.md``, and comes from https://github.com/unixpickle/gym-socket-api.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from gymtwist.errors import HandshakeError, LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
-#: The longest environment id in bytes. Gymnasium, Gym and ale-py register none of 60 or more, and up to this length the
-#: first bytes of a handshake differ from those of all other protocols.
+#: The maximum length of an environment id in bytes. Gymnasium, Gym and ale-py register none of 60 or more, and up to
+#: this length, the first bytes of a handshake differ from those of all other protocols.
 MAX_ID = 255
-#: The longest string or action of a command in bytes.
+#: The maximum length of a string or an action in a command, in bytes.
 MAX_FIELD = 16 * 1024 * 1024
-#: The longest error text in characters; what an environment raises may be longer.
+#: The maximum length of an error text in characters, because an environment may raise longer ones.
 MAX_ERROR = 4000
 
 RESET, STEP, GET_SPACE, SAMPLE_ACTION, MONITOR, RENDER, UPLOAD, UNIVERSE_CONFIGURE, UNIVERSE_WRAP = range(9)
@@ -31,7 +31,7 @@ _UINT32 = struct.Struct("<I")
 _FIELD_HEADER = struct.Struct("<BI")
 _STEP_TAIL = struct.Struct("<dBI")
 
-#: Buffers that are sent by one system call, without joining them.
+#: Buffers sent by one system call, without joining them.
 Parts: TypeAlias = "list[bytes | memoryview]"
 
 
@@ -47,7 +47,7 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """Take one step with an action that was decoded from JSON."""
+    """Take one step with an action decoded from JSON."""
 
     action: Any
 
@@ -114,9 +114,9 @@ _LAYOUTS: dict[int, tuple[str, Callable[..., Command]]] = {
 
 
 def is_handshake(data: bytes | bytearray) -> bool | None:
-    """Return whether the first bytes of a connection are of this protocol; None if more are needed.
+    """Return whether the first bytes of a connection belong to this protocol; None if more are needed.
 
-    Flags of 0 precede the little-endian length of the id: its low byte is not 0, or all four bytes are.
+    Flags of 0 precede the little-endian length of the id, of which the low byte is not 0, or all four bytes are.
     """
     if data[:1] != b"\0":
         return False if data else None
@@ -160,7 +160,7 @@ class CommandReader(ReceiveBuffer):
     """Takes commands from a stream of bytes.
 
     Args:
-        data: Bytes that were received before, after the handshake.
+        data: Bytes received after the handshake.
         borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
     """
 
@@ -215,7 +215,7 @@ class CommandReader(ReceiveBuffer):
             if value is None:
                 return None
             values.append(value)
-        # Decode texts only once the command is complete: otherwise each chunk would decode them again.
+        # Decode texts only once the command is complete; otherwise, they would be decoded again for each chunk.
         try:
             command = make(*[str(value, "utf-8") if isinstance(value, memoryview) else value for value in values])
         except UnicodeDecodeError:
@@ -244,7 +244,7 @@ class CommandReader(ReceiveBuffer):
 
 
 def string(data: bytes) -> bytes:
-    """Encode a string that is UTF-8 already."""
+    """Encode a string that is already UTF-8."""
     return _UINT32.pack(len(data)) + data
 
 
@@ -254,7 +254,7 @@ def error_string(message: str = "") -> bytes:
 
 
 def shortened(message: str) -> str:
-    """Cut an error text that is longer than :data:`MAX_ERROR`."""
+    """Truncate an error text that is longer than :data:`MAX_ERROR`."""
     return message if len(message) <= MAX_ERROR else f"{message[:MAX_ERROR]}..."
 
 
@@ -276,10 +276,10 @@ def observation_bytes(array: npt.NDArray[np.uint8]) -> Parts:
     """
     shape = array.shape
     header = struct.pack(f"<BI{1 + len(shape)}I", 1, 4 + 4 * len(shape) + array.nbytes, len(shape), *shape)
-    # An empty view cannot be cast, and has nothing to send.
+    # An empty view cannot be cast, and contains nothing to send.
     return [header, np.ascontiguousarray(array).data.cast("B")] if array.nbytes else [header]
 
 
 def step_tail(reward: float, done: bool, info: bytes) -> bytes:
-    """Encode the end of a step's reply, after the observation: reward, done and the info as JSON."""
+    """Encode the part of a step's reply after the observation: reward, done and the info as JSON."""
     return _STEP_TAIL.pack(reward, done, len(info)) + info

@@ -1,7 +1,7 @@
 """Encodes and decodes messages: JSON in netstrings, MessagePack in Int32 frames.
 
-Decoded messages are validated against the types of :mod:`~gymtwist.protocol.messages`; any bytes lead to a message or
-to one of gymtwist's own errors. Observations and actions have the form of :mod:`~gymtwist.spaces.layout`.
+Decoded messages are validated against the types of :mod:`~gymtwist.protocol.messages`; any bytes result in a message or
+in one of gymtwist's own errors. Observations and actions have the form of :mod:`~gymtwist.spaces.layout`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from gymtwist.protocol.messages import Message
 from gymtwist.spaces.large_lists import MANY_NUMBERS, without_collection
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
-#: The most items of a request: values at any depth, and map keys. Bytes and strings are one item, however long. An
-#: empty map has one byte in MessagePack and 64 in Python, so the limit of frames alone would permit a gigabyte.
+#: The maximum number of items in a request: values at any depth, and map keys. Bytes and strings are one item, however
+#: long. An empty map takes one byte in MessagePack and 64 in Python, so the frame limit alone would allow a gigabyte.
 MAX_PARTS = 500_000
-#: Bytes from which on a part of a message is sent from its own memory. To copy fewer costs less.
+#: The number of bytes from which a part of a message is sent from its own memory. Copying fewer costs less.
 GATHERED = 32 * 1024
 
 #: The fields with dynamic values, which no space describes.
@@ -45,22 +45,22 @@ _DYNAMIC: dict[type[Message], str] = {
     agent_messages.AgentsReset: "infos",
     agent_messages.AgentsStepped: "infos",
 }
-#: The fields with a value that means the same in requests and replies, which no space describes either.
+#: The fields with a value that means the same in requests and replies; no space describes these, either.
 _VALUES: dict[type[Message], tuple[str, ...]] = {
     messages.Set: ("value",),
     messages.Call: ("args", "kwargs"),
     messages.Got: ("value",),
     messages.Called: ("value",),
 }
-#: The fields with an array whose form is the same in both encodings, but for its bytes.
+#: The fields with an array whose form is the same in both encodings, except for its bytes.
 _ARRAYS: dict[type[Message], str] = {messages.Rendered: "frame", agent_messages.GotState: "state"}
-#: The messages whose fields are converted before they are encoded, besides those with fields of the first kind.
+#: The messages whose fields are converted before encoding, besides those with dynamic fields.
 _CONVERTED = frozenset(_VALUES) | frozenset(_ARRAYS)
 #: The requests with fields of either kind.
 _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
-#: The messages with further dynamic values, inside of fields.
+#: The messages with further dynamic values, inside fields.
 _WITH_OTHER_DATA = frozenset({make_messages.Made, make_messages.Make})
-#: The fields of make that are lists, with the fields of their items that have data.
+#: The fields of make that are lists, and the data fields of their items.
 _OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options"), "vector_wrappers": ("kwargs",)}
 #: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {
@@ -68,14 +68,14 @@ _REWARDS: dict[type[Message], str] = {
     messages.SteppedMany: "rewards",
     messages.SteppedReady: "rewards",
 }
-#: The fields that can be so large that they are not copied. Each is the first of its message.
+#: The fields that may be so large that they are not copied. Each is the first field of its message.
 _LARGE: dict[type[Message], str] = {
     messages.ResetDone: "observation",
     messages.Stepped: "observation",
     messages.SteppedMany: "observations",
     messages.SteppedReady: "observations",
 }
-#: The fields whose nesting has no limit. Values of spaces have one: the depth of their space.
+#: The fields whose nesting is unlimited. Values of spaces are limited by the depth of their space.
 _NESTED: dict[type[Message], tuple[str, ...]] = {
     make_messages.Make: ("kwargs",),
     messages.Reset: ("options",),
@@ -97,14 +97,14 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     agent_messages.GotState: ("state",),
     **_VALUES,
 }
-#: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
+#: The requests with actions, in which JSON's ``-0`` may be a float; in data, it is an integer.
 _STEPS = (messages.Step, messages.StepMany, messages.StepReady, agent_messages.StepAgents)
-#: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
+#: An empty MessagePack ``bin``, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
 
-#: MessagePack's heads of short and long maps. Where a message has this many fields, msgspec writes the long one (which
-#: begins with these bytes) even if most have their default and are left out.
+#: MessagePack's headers of short and long maps. If a message has this many fields, msgspec writes the long one (which
+#: begins with these bytes), even if most fields have their default and are omitted.
 _FIXMAP, _MAP16, _LONG_HEAD = 0x80, 16, b"\xde\0"
 
 _Message = TypeVar("_Message", bound=Message)
@@ -116,8 +116,8 @@ class MessageCodec:
 
     Args:
         protocol: A framed protocol.
-        tell_omitted: Called with the places of what is left out of a reply, if anything is.
-        note: Called with what the sender of a request should know of it, if there is anything.
+        tell_omitted: Called with the places of values omitted from a reply, if there are any.
+        note: Called with what the sender of a request should know about it, if there is anything.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class MessageCodec:
         """Decode a request.
 
         Args:
-            payload: The payload of a frame; the message does not refer to it.
+            payload: The payload of a frame; the message does not reference its memory.
 
         Raises:
             MalformedMessage: The bytes are not a message, or have more than :data:`MAX_PARTS` items.
@@ -165,14 +165,14 @@ class MessageCodec:
             request = self._request(payload)
         except (ValueError, RecursionError, OverflowError):
             request = self._read_request(payload)
-        # Every level takes a byte at least.
+        # Each level takes at least one byte.
         if len(payload) > MAX_DEPTH:
             for name in _NESTED.get(type(request), ()):
                 _check_depth(request, name)
         return self._received(request) if type(request) in _READ else request
 
     def _prepared(self, payload: bytes | memoryview) -> bytes | memoryview:
-        """Check the number of items, and keep the sign of each zero that JSON has as ``-0`` in actions."""
+        """Check the number of items, and keep the sign of each ``-0`` in JSON actions."""
         if len(payload) > MAX_PARTS and self.has_more(payload, MAX_PARTS):
             raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
         if not (self._json and has_signed_zero(payload)):
@@ -194,7 +194,7 @@ class MessageCodec:
         return self._read_data(request, name, f"{tag_of(request)}: field `{name}`")
 
     def _read_list(self, field: str, items: list[_Struct]) -> list[_Struct]:
-        """Read the data within the items of a list."""
+        """Read the data in the items of a list."""
         read = []
         for index, each in enumerate(items):
             for name in _OF_LISTS[field]:
@@ -231,7 +231,7 @@ class MessageCodec:
         return msgspec.structs.replace(message, **changes)
 
     def _read_request(self, payload: bytes | memoryview) -> Request:
-        """Decode a request that is not written as the specification has it, or has fields that are unknown."""
+        """Decode a request that is not written as specified, or has unknown fields."""
         request, notes = read_request(bytes(payload), is_json=self._json)
         if notes:
             self._note(notes)
@@ -252,15 +252,15 @@ class MessageCodec:
         """Decode a reply.
 
         Args:
-            payload: The payload of a frame; the message does not refer to it.
+            payload: The payload of a frame; the message does not reference its memory.
 
         Returns:
-            The reply, with Python's numbers and with NumPy arrays.
+            The reply, with Python numbers and NumPy arrays.
 
         Raises:
             MalformedMessage: The bytes are not a reply.
         """
-        is_large = self._json and len(payload) >= 2 * MANY_NUMBERS  # a number has two characters or more
+        is_large = self._json and len(payload) >= 2 * MANY_NUMBERS  # a number has two or more characters
         try:
             reply = without_collection(self._reply, payload) if is_large else self._reply(payload)
             return self._finish(reply)
@@ -282,15 +282,15 @@ class MessageCodec:
         return self._with_values(reply) if kind in _VALUES else self._restore(reply)
 
     def encode_value(self, value: Any) -> msgspec.Raw:
-        """Encode a value by itself, to be the ``value`` of a reply.
+        """Encode a value separately, as the ``value`` of a reply.
 
         Raises:
-            Exception: No message can carry it, or it is too large for one.
+            Exception: The value cannot be sent in a message, or is too large for one.
         """
         return _bounded(self._encode_value(value))
 
     def encode_list(self, values: list[msgspec.Raw]) -> msgspec.Raw:
-        """Encode a list of values that are encoded.
+        """Encode a list of encoded values.
 
         Raises:
             ValueError: They are too large for a message.
@@ -301,8 +301,8 @@ class MessageCodec:
         """Encode a reply as a frame.
 
         Args:
-            reply: The reply, with observations and actions in the form of their layout. Entries of infos that cannot
-                be encoded are left out.
+            reply: The reply, with observations and actions in the form of their layout. Info entries that cannot be
+                encoded are omitted.
 
         Returns:
             The parts to send in order; large observations are not copied.
@@ -325,7 +325,7 @@ class MessageCodec:
         return [before + payload + b","] if self._is_netstring else [before + payload]
 
     def _gather(self, reply: Reply, name: str, value: memoryview) -> Parts:
-        """Encode a reply around a large value, without copying that."""
+        """Encode a reply around a large value, without copying the value."""
         rest = self._payload(msgspec.structs.replace(reply, **{name: b""}), strict=False)
         # The map header has one byte, and the operation and the value are its first two entries.
         start = 1 + sum(len(self._encode(text)) for text in ("op", tag_of(reply), name))
@@ -341,7 +341,7 @@ class MessageCodec:
         name = _DYNAMIC.get(kind)
         if name is not None:
             value = getattr(message, name)
-            # Fields with their default are left out, which is the usual case.
+            # Fields with their default are omitted, which is the usual case.
             if not (type(value) is dict and not value) and not (value is None and strict):
                 changes[name] = self._encoded_dynamic(message, name, value, changes, strict=strict)
         if self._json and kind in _REWARDS:
@@ -356,7 +356,7 @@ class MessageCodec:
         return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
 
     def _encode_other_data(self, message: Request | Reply, changes: dict[str, Any]) -> None:
-        """Encode the dynamic values that are not a field of their own."""
+        """Encode dynamic values that are not in a field of their own."""
         if isinstance(message, make_messages.Made) and message.spec is not None and message.spec.kwargs:
             kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
@@ -371,7 +371,7 @@ class MessageCodec:
     def _encoded_item(
         self, message: Message, place: str, item: _Struct, names: Sequence[str], changes: dict[str, Any]
     ) -> _Struct:
-        """Encode the data within an item of a list."""
+        """Encode the data in an item of a list."""
         encoded = {
             name: self._encoded_dynamic(message, f"{place}.{name}", getattr(item, name), changes, strict=True)
             for name in names
@@ -380,7 +380,7 @@ class MessageCodec:
         return msgspec.structs.replace(item, **encoded)
 
     def _converted(self, message: Message) -> dict[str, Any]:
-        """Encode the values of a message, or convert the frame of a reply to ``render`` or a state."""
+        """Encode the values of a message, or convert the frame of a ``render`` reply or a state."""
         if type(message) in _ARRAYS:
             name = _ARRAYS[type(message)]
             return {name: dynamic_values.array_values(getattr(message, name))}
@@ -388,7 +388,7 @@ class MessageCodec:
 
     def _field_value(self, message: Message, name: str) -> Any:
         value = getattr(message, name)
-        # Fields with their default are left out.
+        # Fields with their default are omitted.
         if value is None or isinstance(value, msgspec.Raw) or (isinstance(value, (list, dict)) and not value):
             return value
         try:
@@ -399,7 +399,7 @@ class MessageCodec:
     def _encoded_dynamic(
         self, message: Message, name: str, value: Any, changes: dict[str, Any], *, strict: bool
     ) -> msgspec.Raw:
-        """Encode a field with dynamic values, and note among the changes to the message what is left out of it."""
+        """Encode a field with dynamic values, and record in the message's changes which values were omitted."""
         omitted: list[str] = []
         try:
             encoded = msgspec.Raw(self._encode_dynamic(value, strict=strict, omitted=omitted))
@@ -412,7 +412,7 @@ class MessageCodec:
         return encoded
 
     def _restore(self, message: _Message) -> _Message:
-        """Restore arrays from their maps in MessagePack; in JSON they are lists and stay lists."""
+        """Restore arrays from their maps in MessagePack; in JSON, they are lists and stay lists."""
         if self._json:
             return message
         name = _DYNAMIC.get(type(message))
@@ -424,7 +424,7 @@ class MessageCodec:
 
 
 def _bounded(encoded: bytes) -> msgspec.Raw:
-    if len(encoded) > MAX_FRAME - GATHERED:  # something is left for the rest of the message
+    if len(encoded) > MAX_FRAME - GATHERED:  # the rest of the message needs some space, too
         raise ValueError(f"it has {len(encoded)} bytes, and a message at most {MAX_FRAME}")
     return msgspec.Raw(encoded)
 
@@ -445,13 +445,13 @@ def refuse_extension(code: int, data: memoryview) -> Any:
 
 def _check_depth(message: Message, name: str) -> None:
     value = getattr(message, name)
-    # The cheap checks first.
+    # The cheap checks come first.
     if value and type(value) is not bytes and received_values.too_deep(value):
         raise MalformedMessage(f"{tag_of(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 
 def _numbers(value: Any) -> Any:
-    """Convert rewards from JSON, where numbers that are not finite are strings.
+    """Convert rewards from JSON, in which numbers that are not finite are strings.
 
     Raises:
         MalformedMessage: A reward is not a number.
@@ -467,7 +467,7 @@ def _numbers(value: Any) -> Any:
 
 
 def messagepack_has_more(payload: bytes | memoryview, most: int) -> bool:
-    """Return True if MessagePack has more than ``most`` items; either if it is malformed."""
+    """Return True if MessagePack contains more than ``most`` items; if it is malformed, either may be returned."""
     position, end, count = 0, len(payload), 0
     # Every item has at least one byte.
     while end - position > most - count:
@@ -482,7 +482,7 @@ def messagepack_has_more(payload: bytes | memoryview, most: int) -> bool:
 
 
 def json_has_more(payload: bytes | memoryview, most: int) -> bool:
-    """Return True if JSON may have more than ``most`` items, judged by its punctuation, including that in strings."""
+    """Return True if JSON may contain more than ``most`` items, judged by its punctuation, even inside strings."""
     if len(payload) <= most:
         return False
     text = bytes(payload)

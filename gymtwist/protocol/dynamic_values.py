@@ -1,14 +1,14 @@
 """Dynamic values, which no space describes: infos, keyword arguments, options, metadata.
 
 In JSON, arrays are nested lists, and numbers that are not finite are "NaN", "Infinity" and "-Infinity", as in the JSON
-mapping of proto3; in a request, text that is one of these, perhaps behind backslashes, has a backslash more in front.
-In the classic protocol, NaN is ``null`` and an infinity the largest float64 of its sign, since decoders such as Go's
-refuse the tokens that Python's encoder writes. MessagePack has all numbers, and there an array is a map of ``dtype``
-(the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere, and so are the
-integers of an info beyond 64 bits: most decoders have none, or make floats of them.
+mapping of proto3; in a request, text that equals one of these names, possibly after backslashes, gets another backslash
+in front. In the classic protocol, NaN is ``null``, and an infinity is the largest float64 of its sign, because decoders
+such as Go's reject the tokens that Python's encoder writes. MessagePack supports all numbers; an array is a map of
+``dtype`` (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are always strings, and so are
+integers beyond 64 bits in an info, because most decoders do not support them, or convert them to floats.
 
-Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent. What they are
-at the other side is in :mod:`~gymtwist.protocol.received_values`.
+Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent. For the
+receiving side, see :mod:`~gymtwist.protocol.received_values`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from gymtwist.spaces.array_likes import array_of, is_array_like, standard
 from gymtwist.spaces.layout import DTYPE_NAMES, DTYPES, array_map
 from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
-#: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
+#: The maximum nesting depth of a value; deeper parts are omitted. It is far below Python's recursion limit.
 MAX_DEPTH = 64
-#: Whether msgspec writes what is nested as deeply as the stack allows, and not 1,000 levels at most.
+#: Whether msgspec encodes nesting up to the stack's limit, rather than at most 1,000 levels.
 _HAS_NO_LIMIT = sys.version_info >= (3, 14)
-#: The most places of omitted parts that are reported, and the most characters of each.
+#: The maximum number of reported places of omitted parts, and the maximum characters of each.
 MAX_OMITTED, MAX_PLACE = 16, 200
-#: The most items of a value that is encoded by itself, such as that of an attribute: values at any depth.
+#: The maximum number of items in a value that is encoded separately, such as an attribute: values at any depth.
 MAX_VALUE_ITEMS = 500_000
 _LARGEST = sys.float_info.max
 
@@ -45,10 +45,10 @@ class Omitted(Exception):
 
 
 def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
-    """Convert a NumPy scalar to a Python number, or a time to text (None if it is not one); an array to lists of them.
+    """Convert a NumPy scalar to a Python number, a time to text (NaT to None), and an array to lists of these.
 
     Raises:
-        TypeError: They are complex numbers.
+        TypeError: The numbers are complex.
     """
     kind = value.dtype.kind
     if kind == "c":
@@ -58,19 +58,19 @@ def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
         texts[np.isnat(value)] = None
         return texts.tolist()
     plain = standard(np.asarray(value)).tolist() if value.dtype.isbuiltin == 2 else value.tolist()
-    # Python has no type for a longdouble.
+    # Python has no type for longdouble.
     return float(plain) if isinstance(plain, np.longdouble) else plain
 
 
 class Sanitizer:
-    """Copies values, and replaces or leaves out the parts that an encoding cannot represent.
+    """Copies values, replacing or omitting the parts that an encoding cannot represent.
 
     Args:
         number: Converts a number that is not finite.
         array: Converts a NumPy array or scalar.
-        strict: Whether to raise an error for other such parts, instead of leaving them out.
-        kept: Types that the encoding has in addition to those of JSON.
-        escape: Marks text that would be read as a number.
+        strict: Whether to raise an error for other such parts, instead of omitting them.
+        kept: Types that the encoding supports in addition to JSON's.
+        escape: Escapes text that would be read as a number.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class Sanitizer:
 
         Args:
             value: Anything.
-            omitted: Where to note the places of parts that are left out, such as ``.stats.model`` or ``.moves[2]``.
+            omitted: A list for the places of omitted parts, such as ``.stats.model`` or ``.moves[2]``.
             place: The place of the value.
             path: The ids of the containers around the value, to detect cycles.
 
         Raises:
             Omitted: The encoding cannot represent the value, and the sanitizer is not strict.
-            TypeError: Likewise, and the sanitizer is strict.
+            TypeError: The encoding cannot represent the value, and the sanitizer is strict.
         """
         try:
             return self._copy(value, omitted, place, path)
@@ -143,7 +143,7 @@ class Sanitizer:
         return self._copy(plain, omitted, place, path)
 
     def _digits(self, value: int) -> str:
-        """Write an integer that MessagePack does not have, nor most decoders of JSON."""
+        """Write an integer that MessagePack, and most JSON decoders, do not support."""
         if self._strict:
             raise TypeError(f"no message can carry an integer of {value.bit_length()} bits; send it as text")
         return str(int(value))
@@ -157,7 +157,7 @@ class Sanitizer:
             try:
                 copied.append(self.copy(item, omitted, f"{place}[{index}]", path))
             except Omitted:
-                # Those behind it keep their index.
+                # Later items keep their index.
                 copied.append(None)
         return copied
 
@@ -181,14 +181,14 @@ class Sanitizer:
 
 
 class _BoundedSanitizer(Sanitizer):
-    """A strict sanitizer for one value, which stops before the copy is larger than a message may be.
+    """A strict sanitizer for one value, which stops before the copy exceeds the size of a message.
 
     Args:
         number: Converts a number that is not finite.
         array: Converts a NumPy array or scalar.
-        flat: Whether arrays have the bytes of their numbers; otherwise each number is an item.
-        kept: Types that the encoding has in addition to those of JSON.
-        escape: Marks text that would be read as a number.
+        flat: Whether arrays are encoded as bytes; otherwise, each number is an item.
+        kept: Types that the encoding supports in addition to JSON's.
+        escape: Escapes text that would be read as a number.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class _BoundedSanitizer(Sanitizer):
         super().__init__(number, self._convert, strict=True, kept=kept, escape=escape)
         self._convert_counted, self._flat = array, flat
         self._bytes, self._items = MAX_FRAME, MAX_VALUE_ITEMS
-        #: The same for arrays alone, before they are converted: what they become is counted as the rest of the value.
+        #: The same limits for arrays alone, before conversion; their converted form also counts as part of the value.
         self._array_bytes, self._array_items = MAX_FRAME, MAX_VALUE_ITEMS
 
     def _copy(self, value: Any, omitted: list[str], place: str, path: tuple[int, ...]) -> Any:
@@ -214,7 +214,7 @@ class _BoundedSanitizer(Sanitizer):
         return super()._copy(value, omitted, place, path)
 
     def _convert(self, array: Any) -> Any:
-        """Convert an array or a scalar, wherever it is: in a dataclass, or in an array-like, too."""
+        """Convert an array or a scalar, even inside a dataclass or an array-like."""
         self._array_bytes -= array.nbytes
         self._array_items -= 0 if self._flat else int(np.prod(array.shape, dtype=np.float64))
         self._check(self._array_bytes, self._array_items)
@@ -229,18 +229,18 @@ class _BoundedSanitizer(Sanitizer):
 
 
 def _text(value: str) -> str:
-    """Convert any subclass to a plain string, and replace lone surrogates, which UTF-8 does not have."""
+    """Convert any subclass to a plain string, replacing lone surrogates, which UTF-8 cannot encode."""
     return str.encode(value, "utf-8", "replace").decode()
 
 
 # JSON text
 
 _OBJECT = ord("{")
-# An integer with fewer digits has at most 64 bits, and one that is not negative even with so many.
+# An integer with fewer digits has at most 64 bits; a nonnegative one with this many does, too.
 _MANY = 19
 _DIGITS = b"0" * _MANY
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-# The digits of a fraction may be more.
+# A fraction may have more digits.
 _long_integer = re.compile(rb"(?<![.\d])(?:-|\d)\d{%d}" % _MANY).search
 
 
@@ -250,9 +250,9 @@ def to_builtins(value: object) -> object:
 
 
 def has_only_usual_numbers(text: bytes) -> bool:
-    """Return False if encoded numbers are missing in the text, or are integers that may have more than 64 bits.
+    """Return False if encoded numbers may be missing in the text, or may be integers of more than 64 bits.
 
-    msgspec writes null for numbers that are not finite. None and such texts in a string lead to False as well.
+    msgspec writes null for numbers that are not finite. None, and such texts in a string, also lead to False.
     """
     return b"null" not in text and (
         len(text) < _MANY or _DIGITS not in text.translate(_ZEROS) or _long_integer(text) is None
@@ -260,7 +260,7 @@ def has_only_usual_numbers(text: bytes) -> bool:
 
 
 def array_values(value: Any) -> Any:
-    """Convert the arrays of a rendered frame, or of a list of frames; leave text as it is."""
+    """Convert the arrays in a rendered frame or a list of frames; leave text unchanged."""
     if isinstance(value, (list, tuple)):
         return [array_values(each) for each in value]
     if is_array_like(value) and not isinstance(value, np.ndarray):
@@ -269,7 +269,7 @@ def array_values(value: Any) -> Any:
 
 
 def _binary(value: Any) -> Any:
-    """Convert an array to its map, a NumPy scalar to a Python number."""
+    """Convert an array to its map, and a NumPy scalar to a Python number."""
     if type(value) is np.ndarray and value.ndim and value.dtype in DTYPE_NAMES:  # the usual case
         return array_map(value)
     if not isinstance(value, np.ndarray) or not value.ndim or isinstance(value, np.ma.MaskedArray):
@@ -287,7 +287,7 @@ def _same(number: float) -> float:
 
 
 def is_number_name(text: str) -> bool:
-    """Return whether text would be read as a number, or as other text than it is."""
+    """Return whether text would be read as a number, or as a different text."""
     return text.lstrip("\\") in NOT_FINITE
 
 
@@ -310,13 +310,13 @@ def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = Non
 
     Args:
         value: The mapping of an environment or a user. Anything else is encoded like an empty mapping.
-        strict: Whether it is a user's: then an entry that cannot be encoded is an error, and text is told from numbers.
-            Otherwise such an entry is left out, and this never fails.
-        omitted: Where to note the places of what is left out, the first :data:`MAX_OMITTED`: ``.stats.model``,
-            ``.moves[2]``; an empty string for a value that is not a mapping. An item of a list becomes None.
+        strict: True for a user's mapping: an entry that cannot be encoded is an error, and text that looks like a
+            number is escaped. Otherwise, such an entry is omitted, and this never fails.
+        omitted: A list for the first :data:`MAX_OMITTED` places of omitted values: ``.stats.model``, ``.moves[2]``, or
+            an empty string for a value that is not a mapping. An omitted item of a list becomes None.
 
     Raises:
-        Exception: The entry raised it; only if ``strict`` is true.
+        Exception: An entry cannot be encoded; only if ``strict`` is true.
     """
     # An environment may return any object, which may raise anything.
     try:
@@ -341,10 +341,10 @@ def to_messagepack(value: Any, *, strict: bool = False, omitted: list[str] | Non
 
 
 def value_to_json(value: Any) -> bytes:
-    """Encode any value as JSON, as it is in a request.
+    """Encode any value as JSON, in the form used in requests.
 
     Raises:
-        Exception: It cannot be encoded, or would be too long.
+        Exception: The value cannot be encoded, or would be too long.
     """
     return _encode_json(_BoundedSanitizer(number_text, escape=_escaped).copy(value, []))
 
@@ -357,7 +357,7 @@ def value_to_messagepack(value: Any) -> bytes:
 def _copied(value: Any, sanitizer: Sanitizer, strict: bool, omitted: list[str] | None) -> dict[str, Any]:
     omitted = [] if omitted is None else omitted
     try:
-        # Not a dictionary alone: the sanitizer would make one of an array.
+        # Only mappings: the sanitizer would accept an array.
         if isinstance(value, Mapping):
             copied: dict[str, Any] = sanitizer.copy(value, omitted)
             return copied
@@ -371,14 +371,14 @@ def _copied(value: Any, sanitizer: Sanitizer, strict: bool, omitted: list[str] |
 
 
 def _plain_copy(value: Any, depth: int = MAX_DEPTH - 2) -> dict[str, Any] | None:
-    """Copy a dictionary, and those inside it, if all their keys are strings; return None where that would be costly.
+    """Copy a dictionary and nested dictionaries, if all keys are strings; return None if that would be costly.
 
-    MessagePack would encode keys of any type. It writes the number of entries first, and other threads may run when it
-    comes to an array: a dictionary that they write to meanwhile would be malformed.
+    msgspec would encode keys of any type. It writes the number of entries first, and other threads may run when it
+    reaches an array; if they then changed the dictionary, the result would be malformed.
 
     Args:
         value: Anything.
-        depth: The levels that are left; the map of an array at the deepest level adds two.
+        depth: The levels left; the map of an array at the deepest level adds two.
     """
     if not depth or type(value) is not dict:
         return None
@@ -403,7 +403,7 @@ def _plain_copy(value: Any, depth: int = MAX_DEPTH - 2) -> dict[str, Any] | None
 
 
 def is_flat(value: dict[Any, Any]) -> bool:
-    """Return True if keys are strings and values Python's own scalars, as in most infos."""
+    """Return True if all keys are strings and all values are Python's own scalars, as in most infos."""
     return _SCALARS.issuperset(map(type, value.values())) and _STRINGS.issuperset(map(type, value))
 
 
@@ -411,10 +411,10 @@ def shallow_copy(value: dict[Any, Any]) -> dict[str, Any] | None:
     """Copy a dictionary whose keys are strings and whose values are scalars or arrays of numbers, as in most infos.
 
     Args:
-        value: Any dictionary. An environment's threads may go on writing to it.
+        value: Any dictionary; an environment's threads may keep writing to it.
 
     Returns:
-        The copy, with NumPy's numbers as Python's; None if there is anything else in the dictionary.
+        The copy, with NumPy numbers as Python numbers; None if the dictionary contains anything else.
     """
     copied = dict(value)
     for key, each in copied.items():
@@ -445,10 +445,10 @@ _classic_lenient = Sanitizer(_finite_number, strict=False)
 
 
 def encode_value(value: object) -> bytes:
-    """Encode a value as JSON of the classic protocol.
+    """Encode a value as JSON for the classic protocol.
 
     Args:
-        value: Built-in or NumPy scalars, arrays, sequences and string-keyed mappings, nested at will.
+        value: Built-in or NumPy scalars, arrays, sequences and string-keyed mappings, nested in any way.
 
     Returns:
         JSON as UTF-8, without spaces.
@@ -458,22 +458,22 @@ def encode_value(value: object) -> bytes:
         ValueError: UTF-8 cannot represent a string of it.
     """
     text = _encode_json(value)
-    # msgspec writes null for numbers that are not finite, so usually nothing has to be replaced.
+    # msgspec writes null for numbers that are not finite, so usually nothing needs replacing.
     return text if b"null" not in text else _encode_json(_classic_strict.copy(value, []))
 
 
 def _may_be_deep(text: bytes) -> bool:
-    """Return whether JSON has so many lists and objects that they may be deeper than earlier Pythons let them be."""
+    """Return whether JSON has so many lists and objects that it may be nested deeper than older Pythons allowed."""
     return len(text) > 1000 and text.count(b"[") + text.count(b"{") > 1000
 
 
 def encode_info(info: Mapping[Any, Any], tell: Callable[[list[str]], None] = lambda omitted: None) -> bytes:
-    """Encode an info as JSON of the classic protocol; entries that cannot be encoded are left out, and it never fails.
+    """Encode an info as JSON for the classic protocol, omitting entries that cannot be encoded; it never fails.
 
     Args:
         info: The environment's info. Keys are converted to strings. Anything but a mapping is encoded like an empty
             mapping.
-        tell: Called with the places of what is left out, if anything is; see :func:`to_json`.
+        tell: Called with the places of omitted values, if there are any; see :func:`to_json`.
 
     Returns:
         A JSON object as UTF-8, without spaces.

@@ -1,8 +1,8 @@
 """The two framings of the framed protocol, which delimit messages.
 
 A netstring (https://cr.yp.to/proto/netstrings.txt) is the payload's length in decimal, a colon, the payload and a
-comma. An Int32 frame is the payload behind its length as uint32, big-endian, as Twisted's ``Int32StringReceiver`` has
-it.
+comma. An Int32 frame is the payload's length as a big-endian uint32, followed by the payload, as in Twisted's
+``Int32StringReceiver``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from gymtwist.error_texts import bytes_text
 from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import BUFFER_SIZE, ReceiveBuffer
 
-#: The longest payload in bytes that a server accepts; clients set their own limit.
+#: The maximum payload in bytes that a server accepts; clients set their own limit.
 MAX_FRAME = 16 * 1024 * 1024
-#: The most digits of the length of a netstring.
+#: The maximum number of digits in a netstring's length.
 MAX_DIGITS = 9
-#: The most bytes around a payload: the digits, the colon and the comma of a netstring.
+#: The maximum bytes around a payload: the digits, the colon and the comma of a netstring.
 MAX_OVERHEAD = MAX_DIGITS + 2
 
 #: Bytes of the length in front of an Int32 payload.
 INT32_HEADER = 4
 
-#: Buffers that are sent by one system call, without joining them.
+#: Buffers sent by one system call, without joining them.
 Parts: TypeAlias = "list[bytes | memoryview]"
 
 _LONGEST_NETSTRING, _LONGEST_INT32 = 10**MAX_DIGITS - 1, 2**32 - 1
@@ -39,19 +39,19 @@ class ProtocolName(enum.Enum):
 
     CLASSIC = "classic"  # gym-socket-api's own binary protocol
     NETSTRING = "netstring"  # the framed protocol: netstrings of JSON
-    INT32 = "int32"  # the framed protocol: MessagePack behind a uint32 length
-    TEXT = "websocket-text"  # the framed protocol: JSON in text messages of WebSocket
-    BINARY = "websocket-binary"  # the framed protocol: MessagePack in binary messages of WebSocket
-    HTTP = "http"  # not for a session: the site answers
+    INT32 = "int32"  # the framed protocol: MessagePack after a uint32 length
+    TEXT = "websocket-text"  # the framed protocol: JSON in WebSocket text messages
+    BINARY = "websocket-binary"  # the framed protocol: MessagePack in WebSocket binary messages
+    HTTP = "http"  # not for sessions: the web site answers
 
 
 class Framing(enum.Enum):
     """How frames are delimited, which determines their encoding."""
 
-    NETSTRING = "netstring"  # JSON behind a decimal length, with punctuation
-    INT32 = "int32"  # MessagePack behind a binary length
-    TEXT = "websocket-text"  # JSON in text messages of WebSocket, whose frames the transport adds
-    BINARY = "websocket-binary"  # MessagePack in binary messages, likewise
+    NETSTRING = "netstring"  # JSON after a decimal length, with punctuation
+    INT32 = "int32"  # MessagePack after a binary length
+    TEXT = "websocket-text"  # JSON in WebSocket text messages, whose frames the transport adds
+    BINARY = "websocket-binary"  # MessagePack in WebSocket binary messages, likewise
 
     @property
     def is_json(self) -> bool:
@@ -60,7 +60,7 @@ class Framing(enum.Enum):
 
     @property
     def is_websocket(self) -> bool:
-        """Whether the frames are those of WebSocket, which the transport adds and removes."""
+        """Whether the frames are WebSocket's, which the transport adds and removes."""
         return self in (Framing.TEXT, Framing.BINARY)
 
 
@@ -74,8 +74,8 @@ def locate(
         data: The received bytes.
         start: The offset of the frame.
         end: The end of the received bytes.
-        limit: The longest payload in bytes.
-        least: The shortest payload in bytes; ignored for netstrings.
+        limit: The maximum payload in bytes.
+        least: The minimum payload in bytes; ignored for netstrings.
 
     Returns:
         The start and the end of the payload, and the end of the frame; None while the frame is incomplete.
@@ -137,14 +137,14 @@ class FrameReader(ReceiveBuffer):
 
     Args:
         framing: The framing.
-        data: Bytes that were received before.
-        limit: The longest payload in bytes.
+        data: Bytes that were already received.
+        limit: The maximum payload in bytes.
         borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
         size: Likewise.
 
     Attributes:
-        least: The shortest payload in bytes.
-        limit: The longest payload in bytes.
+        least: The minimum payload in bytes.
+        limit: The maximum payload in bytes.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class FrameReader(ReceiveBuffer):
         """
         start, end = self.start, self.end
         if not self._int32:
-            # People who type a session by hand end lines.
+            # People who type a session by hand press Enter.
             while start < end and self._buffer[start] in _LINE_ENDS:
                 start += 1
             self.start = start
@@ -181,7 +181,7 @@ class FrameReader(ReceiveBuffer):
             self.start = self.end = 0
             return None
         if self._int32 and end - start >= 4:
-            # The same as locate(), without the call.
+            # Like locate(), without the call.
             (length,) = _UINT32.unpack_from(self._buffer, start)
             stop = start + 4 + length
             if stop <= end and 0 < length <= self.limit:
@@ -194,10 +194,10 @@ class FrameReader(ReceiveBuffer):
         return self._view[begin:stop]
 
     def has_frame(self) -> bool:
-        """Return whether the next frame is complete, and leave it there; empty ones before it are taken.
+        """Return whether the next frame is complete, without taking it; empty frames before it are taken.
 
         Raises:
-            ProtocolError: As :meth:`next_frame`.
+            ProtocolError: As for :meth:`next_frame`.
         """
         while True:
             before = self.start
@@ -210,7 +210,7 @@ class FrameReader(ReceiveBuffer):
 
 
 def header(framing: Framing, length: int) -> bytes:
-    """Encode the header of a frame; with WebSocket it is empty, as the transport adds it.
+    """Encode the header of a frame; for WebSocket, it is empty, because the transport adds it.
 
     Raises:
         LimitExceeded: The payload is too long for the framing.
@@ -231,7 +231,7 @@ def frame(framing: Framing, payload: bytes | memoryview) -> Parts:
 
     Args:
         framing: The framing.
-        payload: The payload; a view must be contiguous and have the format of bytes.
+        payload: The payload; a view must be contiguous, with bytes as its items.
 
     Returns:
         The buffers of the frame, in order.

@@ -39,13 +39,13 @@ from gymtwist.protocol.make_messages import Make, Moved, Queued
 from gymtwist.protocol.messages import Envs, Error, Fault
 from gymtwist.protocol.resume_messages import Resume
 
-#: The most bytes that a server buffers before a session begins.
+#: The maximum bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
-#: The longest payload of the first frame in bytes. With its framing it fits into one value of AMP (65,535 bytes), which
-#: passes it to a worker, and the length of an Int32 frame begins with two zero bytes.
+#: The maximum payload of the first frame in bytes. With its framing, it fits into an AMP value (65,535 bytes), by which
+#: it is passed to a worker, and the length of an Int32 frame begins with two zero bytes.
 MAX_MAKE = 64_000
-#: The most items of the first message, counted as :data:`~gymtwist.protocol.codec.MAX_PARTS` counts them: the server
-#: reads it between two other things. JSON of that length cannot have more.
+#: The maximum number of items in the first message, counted like :data:`~gymtwist.protocol.codec.MAX_PARTS`, because
+#: the server reads it between other tasks. JSON of that length cannot have more.
 MAX_MAKE_PARTS = 32_000
 
 _NO_PROTOCOL = (
@@ -57,7 +57,7 @@ _TLS = (
     "these bytes open no protocol served here: they begin TLS, which this port does not speak; connect without TLS (in "
     "Python without tls), or to a port that speaks it"
 )
-#: The protocols whose messages are those of the framed protocol.
+#: The protocols that use the framed protocol's messages.
 FRAMED = {ProtocolName(framing.value) for framing in Framing}
 _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (ProtocolError, "protocol"),
@@ -69,22 +69,22 @@ _CODECS = {name: MessageCodec(name) for name in ProtocolName if name in FRAMED}
 
 
 class Handshake(msgspec.Struct, frozen=True):
-    """The first message of a connection, as far as the server must know it before a worker takes over.
+    """The parts of a connection's first message that the server needs before a worker takes over.
 
     Attributes:
         protocol: The protocol of the connection.
         environment: The requested environment id; empty for none.
-        message: The bytes of the handshake, with its framing; without the token, which environments must not find.
-        size: How many bytes the client has sent for it; 0 with WebSocket.
+        message: The bytes of the handshake with its framing, but without the token, which environments must not see.
+        size: How many bytes the client has sent for it; 0 for WebSocket.
         report_queue: Whether to tell the client its place in the queue.
-        warnings: What the client should know of its message; the worker tells it, unless the server answers.
+        warnings: What the client should know about its message; told by the worker, unless the server answers.
         token: The client's token; None if it sent none.
-        branch: The ticket of the snapshot to go on from; empty for none.
+        branch: The ticket of the snapshot to continue from; empty for none.
         records: Whether the client asks to record its episodes.
         direct: Whether the client can connect to a node.
-        resume_seconds: For how many seconds the session should wait for the client if the connection is lost; None for
-            a session that ends then.
-        resume: The message that asks for a session whose connection was lost; None if a new one is asked for.
+        resume_seconds: How many seconds the session should wait for the client if the connection is lost; None if the
+            session then ends.
+        resume: The request to resume a session; None if a new session is requested.
     """
 
     protocol: ProtocolName
@@ -116,7 +116,7 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
         The protocol, or None if more bytes are needed.
 
     Raises:
-        HandshakeError: The bytes begin no known protocol.
+        HandshakeError: The bytes do not begin a known protocol.
     """
     if b"0" <= data[:1] <= b"9":
         return ProtocolName.NETSTRING
@@ -139,13 +139,13 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
 
     Args:
         data: All received bytes.
-        protocol: The protocol of the connection, if an earlier handshake that was refused has shown it.
+        protocol: The protocol of the connection, if known from an earlier, refused handshake.
 
     Returns:
         The handshake, or None while it is incomplete.
 
     Raises:
-        HandshakeError: The bytes begin no known protocol.
+        HandshakeError: The bytes do not begin a known protocol.
         GymtwistError: The handshake is malformed.
     """
     protocol = protocol or recognise(data)
@@ -177,7 +177,7 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
     Args:
         protocol: The protocol.
         payload: The payload of the first frame.
-        message: What the worker gets of it: the frame, or the payload alone if the transport adds frames.
+        message: What the worker gets: the frame, or only the payload if the transport adds frames.
 
     Raises:
         GymtwistError: The handshake is malformed.
@@ -199,13 +199,13 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
 def _without_token(
     protocol: ProtocolName, request: Make | MakeAgents | Envs | Resume, payload: bytes, message: bytes
 ) -> bytes:
-    """Return what the worker gets of a message, without the token in it."""
+    """Return a message for the worker, without the token in it."""
     token = (request.token or "").encode("utf-8", "surrogatepass")
     if not token:
         return message
-    if message.count(token) == 1:  # the message stays as it is otherwise
+    if message.count(token) == 1:  # the rest of the message stays as it is
         return message.replace(token, b"*" * len(token))
-    # It is written in another way, or is a part of something else.
+    # The token is written in another way, or also occurs elsewhere.
     codec = _CODECS[protocol]
     frame = b"".join(codec.encode_request(msgspec.structs.replace(request, token=None)))
     if len(message) != len(payload):
@@ -219,7 +219,7 @@ def after_refusal(data: bytes | bytearray) -> int:
     """Return the offset of the message after a refused handshake of the framed protocol.
 
     Args:
-        data: All received bytes; :func:`read_handshake` found a whole frame in them.
+        data: All received bytes, in which :func:`read_handshake` found a complete frame.
     """
     protocol = recognise(data)
     found = None if protocol is None else locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)
@@ -246,10 +246,11 @@ def error_reply(
     """Encode an error in the client's own protocol.
 
     Args:
-        protocol: The protocol of the client; None if it is unknown. A person can then read an error string most easily.
+        protocol: The protocol of the client; None if it is unknown. The error is then sent as an error string, which
+            people can read most easily.
         error: Why there is no session, why it has ended, or why the environment has failed.
         reset_needed: Whether the next request must be a reset.
-        http_status: The status of an HTTP response; None for that of the kind of error.
+        http_status: The status of an HTTP response; None for the status that suits the error.
     """
     if protocol is None or protocol is ProtocolName.CLASSIC:
         return classic.error_string(str(error))
@@ -273,12 +274,12 @@ def _http_status(error: GymtwistError) -> int:
 
 
 def queue_reply(protocol: ProtocolName, place: int) -> bytes:
-    """Encode the place of a client in the queue, for a framed protocol."""
+    """Encode a client's place in the queue, for a framed protocol."""
     return _encoded(protocol, Queued(place))
 
 
 def moved_reply(protocol: ProtocolName, host: str, port: int, ticket: str) -> bytes:
-    """Encode where the session of a client is, for a framed protocol."""
+    """Encode the place of a client's session on a node, for a framed protocol."""
     return _encoded(protocol, Moved(host, port, ticket))
 
 
@@ -291,7 +292,7 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
     """
     fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
     text = classic.shortened(str(error))
-    # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
+    # File names, and so errors about files, may contain surrogates, which UTF-8 cannot encode.
     text = text.encode("utf-8", "replace").decode()
     exception = error.exception if isinstance(error, EnvironmentFault) else ""
     return Error(error.code, text, fault, reset_needed, tuple(error.environments), error.warnings, exception)

@@ -1,4 +1,4 @@
-"""The head of an HTTP request, as far as a server reads it before it knows who answers, and errors without a site."""
+"""The head of an HTTP request, as far as a server reads it before it knows who answers; and errors without a site."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 from gymtwist.error_texts import bytes_text
 from gymtwist.errors import HandshakeError, LimitExceeded
 
-#: The most bytes of a request line with its headers.
+#: The maximum bytes of a request line with its headers.
 MAX_HEAD = 16 * 1024
-#: How much of a value a problem repeats, in characters.
+#: The maximum characters of a value that an error repeats.
 _MOST_REPEATED = 200
 _END_OF_HEAD = b"\r\n\r\n"
 _END = re.compile(rb"\r?\n\r?\n")
@@ -24,9 +24,9 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         message: What was wrong, what was expected and what to do, for people.
-        code: The same for programs; stable.
-        field: The header, parameter or field that was wrong; empty if it is none.
-        value: What it was.
+        code: The stable code of the problem, for programs.
+        field: The header, parameter or field that was wrong; empty if none was.
+        value: The wrong value.
         remedy: What to do.
     """
 
@@ -43,8 +43,8 @@ class Head(msgspec.Struct, frozen=True):
     Attributes:
         method: The method.
         target: The target: usually a path with its query.
-        headers: The headers, by their names in lower case; repeated ones are joined by commas.
-        size: Bytes of the head.
+        headers: The headers, by their names in lower case; repeated headers are joined by commas.
+        size: The size of the head in bytes.
     """
 
     method: str
@@ -58,12 +58,12 @@ class Head(msgspec.Struct, frozen=True):
         return self.target.partition("?")[0]
 
     def has_token(self, name: str, token: str) -> bool:
-        """Return whether a header, a list of tokens, has one; case does not matter."""
+        """Return whether a header that is a list of tokens contains a token, ignoring case."""
         return token in [each.strip().lower() for each in self.headers.get(name, "").split(",")]
 
     @property
     def asks_for_websocket(self) -> bool:
-        """Whether it asks to go on with WebSocket."""
+        """Whether the request asks to upgrade to WebSocket."""
         return self.has_token("upgrade", "websocket") and self.has_token("connection", "upgrade")
 
 
@@ -82,7 +82,7 @@ def read_head(data: bytes | bytearray) -> Head | None:
         The head; None while it is incomplete.
 
     Raises:
-        LimitExceeded: It is too long.
+        LimitExceeded: The head is too long.
         HandshakeError: The bytes are not the head of a request.
     """
     end = _END.search(data, 0, MAX_HEAD)
@@ -109,7 +109,7 @@ def read_head(data: bytes | bytearray) -> Head | None:
 
 
 def shown(value: str) -> str:
-    """Shorten a value of a client's that a problem repeats."""
+    """Shorten a client's value for an error that repeats it."""
     return value if len(value) <= _MOST_REPEATED else value[:_MOST_REPEATED] + "…"
 
 
@@ -124,8 +124,8 @@ def response(status: int, problem: Problem, headers: dict[str, str] | None = Non
 
 #: The headers of a response that asks for WebSocket.
 UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-#: The headers of every response. Scripts, styles and pictures come from this server alone, no page frames another, and
-#: none of another site shows a picture, such as the frame of a session.
+#: The headers of every response. Scripts, styles and images come only from this server, no page may frame another, and
+#: no other site may show an image, such as a session's frame.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "

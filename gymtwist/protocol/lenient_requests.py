@@ -1,8 +1,8 @@
-"""Requests that are written differently from the specification but can mean only one thing, and errors about the rest.
+"""Requests that differ from the specification but have only one possible meaning, and errors for the rest.
 
-Libraries of many languages cannot write what the specification has: one of them writes 1 as 1.0, another an empty
-object as ``[]``. The codec decodes a request here only after its typed decoder has refused it, so an ordinary request
-takes no longer. The types of :mod:`~gymtwist.protocol.messages` say what each field may mean.
+Libraries of many languages cannot write what the specification requires: one writes 1 as 1.0, another an empty object
+as ``[]``. The codec uses this module only after its typed decoder has refused a request, so ordinary requests take no
+longer. The types in :mod:`~gymtwist.protocol.messages` define what each field may mean.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from gymtwist.protocol.all_messages import Request
 from gymtwist.spaces.equivalent_forms import listed, named, text, whole
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most unknown fields that the sender of a request is told of: to look for similar names takes time.
+#: The maximum number of unknown fields reported to the sender of a request, because searching for similar names takes
+#: time.
 MOST_NOTES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-#: A zero with a minus sign, which is not an exponent and does not begin another number.
+#: A zero with a minus sign that is not an exponent and does not begin another number.
 _SIGNED_ZERO = rb"(?<![\w.+])-0(?![\d.eE])"
 has_signed_zero = re.compile(_SIGNED_ZERO).search
-# What is looked for in JSON, and what begins and ends the strings in it.
+# The patterns to search for in JSON, together with the boundaries of strings.
 _SIGNED_ZERO_OR_QUOTE = re.compile(rb'\\.|"|' + _SIGNED_ZERO, re.DOTALL)
 _NOT_FINITE_OR_QUOTE = re.compile(rb'\\.|"|[-+]?\b(?:nan|inf(?:inity)?)\b', re.DOTALL | re.IGNORECASE)
-# How msgspec begins the place at the end of an error.
+# The prefix by which msgspec gives the place at the end of an error.
 _AT = " - at `$"
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 
@@ -48,22 +49,22 @@ class Extension(NamedTuple):
     data: bytes
 
 
-#: The first byte of an extension of one byte; its code follows.
+#: The first byte of a one-byte extension; its code follows.
 _EXTENSION_OF_ONE = b"\xd4"
-#: What JavaScript libraries write for a field that has no value.
+#: What JavaScript libraries write for a field without a value.
 _UNDEFINED = Extension(0, b"\0")
 
 
 def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
-    """Decode a request, whatever form its fields have.
+    """Decode a request whose fields may have any form.
 
     Args:
         payload: The payload of a frame.
         is_json: Whether it is JSON; otherwise it is MessagePack.
 
     Returns:
-        The request, and what its sender should know of it: a text for each unknown field, of the first
-        :data:`MOST_NOTES`.
+        The request, and what its sender should know about it: a text for each of the first :data:`MOST_NOTES` unknown
+        fields.
 
     Raises:
         MalformedMessage: The bytes are not a message.
@@ -83,7 +84,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
     given: dict[str, Any] = {}
     for name, field in fields.items():
         value = _settled(tree[name], field.type) if name in tree else None
-        # A field that may be left out may also be null.
+        # An optional field may also be null.
         if name in tree and (field.required or not (value is None or value == _UNDEFINED)):
             _check_extensions(op, name, value)
             given[name] = value
@@ -95,7 +96,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
 
 @cache
 def _fields(op: str) -> dict[str, inspect.Field]:
-    """Return the fields of an operation, by name; to find those of all takes 40 ms."""
+    """Return the fields of an operation by name; finding those of all operations takes 40 ms."""
     return {each.name: each for each in inspect.type_info(_KINDS[op]).fields}  # type: ignore[attr-defined]  # a Struct
 
 
@@ -103,13 +104,13 @@ def _fields(op: str) -> dict[str, inspect.Field]:
 
 
 def signed_zeros(payload: bytes) -> bytes:
-    """Write each ``-0`` in JSON as ``-0.0``: as an integer it would lose its sign."""
+    """Write each ``-0`` in JSON as ``-0.0``: as an integer, it would lose its sign."""
     ends = [found.end() for found in _outside_strings(_SIGNED_ZERO_OR_QUOTE, payload)]
     return b".0".join(payload[start:end] for start, end in zip([0, *ends], [*ends, len(payload)], strict=True))
 
 
 def _outside_strings(pattern: re.Pattern[bytes], payload: bytes) -> Iterator[re.Match[bytes]]:
-    # A pattern for whole strings would take time or memory without bound for some of them.
+    # A pattern for whole strings would take unbounded time or memory for some of them.
     is_inside = False
     for found in pattern.finditer(payload):
         if found[0] == b'"':
@@ -130,14 +131,14 @@ def malformed(error: Exception, *, is_json: bool) -> MalformedMessage:
 
 
 def _is_no_text(error: Exception) -> bool:
-    """Return whether a string was not UTF-8; msgspec has an error of its own for it since 0.23."""
+    """Return whether an error is about a string that is not UTF-8, for which msgspec has its own error since 0.23."""
     return isinstance(error, UnicodeDecodeError) or (
         isinstance(error, msgspec.DecodeError) and str(error).startswith("Invalid UTF-8")
     )
 
 
 def _wrong_byte(payload: bytes, error: Exception) -> Exception:
-    """Return the error with the byte of a text that is not UTF-8; the given one if it is about something else."""
+    """Return the error that names the invalid byte of a text; return an error about anything else unchanged."""
     if _is_no_text(error):
         try:
             payload.decode()
@@ -147,12 +148,12 @@ def _wrong_byte(payload: bytes, error: Exception) -> Exception:
 
 
 def _json_tree(payload: bytes) -> Any:
-    # What Windows' tools write before a text, and C programs behind it.
+    # Windows tools write the first before a text, and C programs the second after it.
     payload = payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
     try:
         return msgspec.json.decode(payload)
     except msgspec.ValidationError as error:
-        if str(error).startswith("Integer"):  # of more digits than Python reads
+        if str(error).startswith("Integer"):  # more digits than Python reads
             raise MalformedMessage(
                 "the message has an integer of thousands of digits: send it as a string or as a float"
             ) from None
@@ -173,7 +174,7 @@ def _messagepack_tree(payload: bytes) -> Any:
         if _is_no_text(error):
             payload = b"".join(_without_raw_strings(payload))
         elif payload[:1] == _EXTENSION_OF_ONE:
-            # An extension that goes on behind its end, as msgpackr has for its records.
+            # An extension that continues beyond its end, as in msgpackr's records.
             return Extension(payload[1] if len(payload) > 1 else 0, b"")
         else:
             raise malformed(error, is_json=False) from None
@@ -187,7 +188,7 @@ def _extension(code: int, data: memoryview) -> Extension:
     return Extension(code, bytes(data))
 
 
-# For each first byte of MessagePack: the bytes of the item without its content, and how many of them are the length of
+# For each first byte of MessagePack: the bytes of the item without its content, and how many of them give the length of
 # the content. See https://github.com/msgpack/msgpack/blob/master/spec.md
 HEADS = [(1, 0)] * 256
 for _count in range(32):
@@ -207,7 +208,7 @@ _BIN32 = struct.Struct(">BI")
 
 
 def _without_raw_strings(payload: bytes) -> Iterator[bytes]:
-    """Yield MessagePack with a ``bin`` for each string that is not UTF-8."""
+    """Yield MessagePack with a ``bin`` in place of each string that is not UTF-8."""
     position = 0
     while position < len(payload):
         first = payload[position]
@@ -237,7 +238,7 @@ def _operation(tree: dict[str, Any]) -> str:
 
 
 def _unknown(op: str, name: str, fields: Iterable[str]) -> str:
-    """Return what to tell the sender of a field that the request does not have."""
+    """Return what to tell the sender about a field that the request does not have."""
     close = difflib.get_close_matches(name[:80], fields, 1)
     known = ", ".join(f"`{each}`" for each in fields)
     remedy = f"did you mean `{close[0]}`?" if close else f"there is {known}" if known else "there is none"
@@ -245,7 +246,7 @@ def _unknown(op: str, name: str, fields: Iterable[str]) -> str:
 
 
 def _settled(value: Any, kind: inspect.Type) -> Any:
-    """Return a value in the form that its field has, or unchanged if it cannot be meant."""
+    """Return a value in the form required by its field, or unchanged if it cannot be meant as one."""
     if isinstance(kind, inspect.UnionType):
         for each in kind.types:
             value = _settled(value, each)
@@ -298,8 +299,8 @@ def _check_extensions(op: str, name: str, value: Any) -> None:
 
 
 def _refusal(op: str, problem: str, given: dict[str, Any], notes: list[str]) -> GymtwistError:
-    """Convert an error of msgspec to one that names the field, the value and what to send."""
-    # From the right: the sender's text may look like a place, or be long.
+    """Convert a msgspec error to one that names the field, the value and what to send."""
+    # From the right, because the sender's text may look like a place, or be long.
     what, place = problem, ""
     if _AT in problem:
         what, _, place = problem.rpartition(_AT)
@@ -320,7 +321,7 @@ def _refusal(op: str, problem: str, given: dict[str, Any], notes: list[str]) -> 
 
 
 def _given(value: Any) -> str:
-    """Write a value; of a list or an object it is said that it is one."""
+    """Write a value; say of a list or an object that it is one."""
     sort = "a list, " if isinstance(value, list) else "an object, " if isinstance(value, dict) else ""
     return sort + shown(value)
 
@@ -330,7 +331,7 @@ def _alternatives(kind: inspect.Type) -> tuple[inspect.Type, ...]:
 
 
 def _expected(kind: inspect.Type) -> str:
-    """Write what a field may have, in words of no language."""
+    """Write what a field may contain, in words that belong to no programming language."""
     alternatives = sorted(_alternatives(kind), key=lambda each: isinstance(each, inspect.ListType))
     words = [word for each in alternatives for word in _words(each)]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

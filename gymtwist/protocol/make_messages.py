@@ -1,4 +1,4 @@
-"""The messages of the framed protocol by which a session begins: `make`, and what a server may reply to it."""
+"""The messages of the framed protocol that begin a session: `make`, and a server's possible replies."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from gymtwist.protocol.messages import (
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.layout import Layout
 
-#: The most wrappers around one environment, or around a vector environment.
+#: The maximum number of wrappers around one environment, or around a vector environment.
 MAX_WRAPPERS = 16
-#: The most seeds of one of several environments, for resets that have none.
+#: The maximum number of seeds of one of several environments, for resets without a seed.
 MAX_SEEDS = 10_000
-#: The most snapshots that one session may ask to keep.
+#: The maximum number of snapshots that a session may ask to keep.
 MAX_SNAPSHOTS = 10_000
-#: The longest ticket of a snapshot in characters.
+#: The maximum length of a snapshot's ticket in characters.
 MAX_TICKET = 128
-#: The longest name of a dataset in characters, and the most MiB that a client may limit it to.
+#: The maximum length of a dataset's name in characters, and the largest limit in MiB that a client may set for it.
 MAX_DATASET_NAME, MAX_MEGABYTES = 200, 1_000_000_000
 
 AutoresetMode: TypeAlias = Literal["next_step", "same_step", "disabled"]
 VectorizationMode: TypeAlias = Literal["sync", "async", "vector_entry_point"]
-#: Which infos the server sends: those of every step, of resets and of steps that end an episode, or none.
+#: Which infos the server sends: those of every step; of resets and of steps that end an episode; or none.
 InfoWanted: TypeAlias = Literal["all", "episode", "none"]
-#: What an exception of one of several environments does: it is an error, or ends the episode of this environment.
+#: What an exception in one of several environments does: it is an error, or ends that environment's episode.
 OnFailure: TypeAlias = Literal["raise", "truncate"]
 #: How the frames of recorded episodes are stored.
 RecordedFrames: TypeAlias = Literal["none", "video", "lossless"]
@@ -49,8 +49,8 @@ class Wrapper(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_
     """A wrapper that the server puts around each environment, or around a vector environment.
 
     Attributes:
-        name: The class: one of ``gymnasium.wrappers``, or of ``gymnasium.wrappers.vector``, or ``module:Class``.
-        kwargs: The keyword arguments of its constructor besides the environment.
+        name: The class: from ``gymnasium.wrappers`` or ``gymnasium.wrappers.vector``, or ``module:Class``.
+        kwargs: The keyword arguments of the constructor besides the environment.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -58,13 +58,13 @@ class Wrapper(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_
 
 
 class OwnOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
-    """What one of several environments has of its own.
+    """The options that one of several environments has of its own.
 
     Attributes:
-        id: Its id; None for that of the message.
-        kwargs: Its keyword arguments, besides those of the message.
-        options: The options of each reset that has none.
-        seeds: The seeds of resets that have none, in order; those that follow them have none.
+        id: The environment's id; None for the message's.
+        kwargs: The environment's keyword arguments, besides those of the message.
+        options: The options for resets without options.
+        seeds: The seeds for resets without a seed, in order; resets after the last of them have no seed.
     """
 
     id: Name | None = None
@@ -74,16 +74,16 @@ class OwnOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forb
 
 
 class Recording(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
-    """How episodes are recorded into a dataset at the server, which Minari reads.
+    """How episodes are recorded into a Minari dataset at the server.
 
     Attributes:
         dataset: The name of the dataset, such as ``lab/cartpole-v0``.
-        append: Whether to add to a dataset that exists; otherwise that is an error.
-        infos: Whether infos are recorded, too.
-        frames: Whether frames are: as a ``video`` for each episode, or ``lossless`` among its infos.
-        compression: The level of gzip for large arrays; 0 for none.
-        episodes: Record nothing more once so many episodes were terminated or truncated; None for all.
-        megabytes: The most MiB that the dataset may have on disk; None for no limit but the operator's.
+        append: Whether to add to an existing dataset; otherwise, an existing one is an error.
+        infos: Whether to record infos, too.
+        frames: Whether to record frames: as a ``video`` for each episode, or ``lossless`` among its infos.
+        compression: The gzip level for large arrays; 0 for no compression.
+        episodes: Stop recording once this many episodes have terminated or been truncated; None to record all.
+        megabytes: The maximum MiB of the dataset on disk; None for no limit except the operator's.
     """
 
     dataset: Annotated[str, Meta(min_length=1, max_length=MAX_DATASET_NAME)]
@@ -99,31 +99,32 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     """Make an environment; the first request of every connection.
 
     Attributes:
-        id: The environment's id, as Gymnasium or Gym registered it.
+        id: The environment's id, as registered by Gymnasium or Gym.
         kwargs: The keyword arguments of the environment.
         render_mode: See ``gymnasium.make``.
         num_envs: The number of environments; None for a single one that is not a vector environment.
-        vectorization_mode: How they are stepped; None leaves it to ``gymnasium.make_vec``.
-        autoreset_mode: When an environment of several is reset after the end of its episode.
-        max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
+        vectorization_mode: How several environments are stepped; None for the default of ``gymnasium.make_vec``.
+        autoreset_mode: When one of several environments is reset after the end of its episode.
+        max_episode_steps: The number of steps after which an episode is truncated; None for the registered number, -1
+            to never truncate.
         info: Which infos the server sends.
         values: The form of values in JSON.
-        token: The client's token, if the server needs one.
+        token: The client's token, if the server requires one.
         version: The client's version of the protocol.
-        vector_rewards: Whether the client takes rewards that are arrays.
+        vector_rewards: Whether the client accepts rewards that are arrays.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
-        wrappers: The wrappers around each environment, the innermost first.
-        lenient: Whether actions may be outside the bounds of a Box, and steps may go on after the end of an episode.
-        each: What each of several environments has of its own; empty if all are alike.
-        on_failure: Whether an exception of one of several environments is an error, or the end of its episode.
-        vector_wrappers: The wrappers around the vector environment, the innermost first.
-        branch: The ticket of a snapshot to go on from, whose session was made by the same message without this field;
-            empty for a new environment.
+        wrappers: The wrappers around each environment, innermost first.
+        lenient: Whether actions may be outside the bounds of a Box, and steps may continue after the end of an episode.
+        each: The own options of each of several environments; empty if all are alike.
+        on_failure: Whether an exception in one of several environments is an error, or the end of its episode.
+        vector_wrappers: The wrappers around the vector environment, innermost first.
+        branch: The ticket of a snapshot to continue from, whose session was made by the same message without this
+            field; empty for a new environment.
         record: How episodes are recorded into a dataset at the server; None if they are not.
-        direct: Whether to send :class:`Moved` if the environment is to run on a node of a cluster.
-        keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
-            process crashes; 0 to keep all, and to make a fresh environment then.
-        resume: For how many seconds the session should wait for the client if the connection is lost; None to end then.
+        direct: Whether to send :class:`Moved` if the environment will run on a node of a cluster.
+        keep_snapshots: Keep only this many snapshots, the latest ones, and return to the latest if the environment's
+            process crashes; 0 to keep all, and to make a new environment after a crash.
+        resume: How many seconds the session should wait for the client if the connection is lost; None to end then.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -162,7 +163,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
-    """The server's limits: seconds between requests and seconds of a step (None for no limit), bytes of a payload."""
+    """The server's limits: seconds between requests, seconds of a step (None for no limit), bytes of a payload."""
 
     idle_timeout: float | None
     step_timeout: float | None
@@ -170,12 +171,12 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resumable(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a client needs to go on with its session if the connection is lost.
+    """What a client needs to resume its session if the connection is lost.
 
     Attributes:
-        secret: What it sends then; whoever has it can take over the session.
-        seconds: For how long the session waits.
-        kept: The bytes of replies that the server keeps to send them again; the last reply is kept in any case.
+        secret: What the client then sends; anybody who has it can take over the session.
+        seconds: How long the session waits, in seconds.
+        kept: How many bytes of replies the server keeps so as to send them again; the last reply is always kept.
     """
 
     secret: str
@@ -187,7 +188,7 @@ class Made(Message, frozen=True, tag="make"):
     """The reply to :class:`Make`.
 
     Attributes:
-        action_space: The description of the action space; for vector environments that of the batched space.
+        action_space: The description of the action space; for vector environments, of the batched space.
         observation_space: The description of the observation space, likewise.
         server: The server's name and version.
         action_layout: The layout of an action's bytes; None if actions are structured values.
@@ -202,18 +203,18 @@ class Made(Message, frozen=True, tag="make"):
         autoreset_mode: For vector environments, when an environment is reset.
         render_mode: The environment's render mode.
         limits: The server's limits.
-        shared_memory: Whether a client on the server's host may share memory with it; see :class:`Share`.
+        shared_memory: Whether a client on the server's host may share memory with the server; see :class:`Share`.
         version: The server's version of the protocol.
-        omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
-        reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
-        wrappers: The number of wrappers that the client has asked for and got; a server may not know of them.
-        each: The number of environments that have got what they have of their own, likewise.
+        omitted: The places of values omitted from the metadata and the spec; see :data:`Omitted`.
+        reward_space: The space of rewards that are arrays; for vector environments, of one environment's rewards.
+        wrappers: The number of requested wrappers that were added; a server may not know this field.
+        each: The number of environments with own options, likewise.
         vector_wrappers: The number of wrappers around the vector environment, likewise.
-        step_ready: Whether some of the environments can be stepped alone; see :class:`StepReady`.
-        branched: Whether the environment is that of a snapshot, as asked for.
+        step_ready: Whether environments can be stepped separately; see :class:`StepReady`.
+        branched: Whether the environment continues from a snapshot, as requested.
         recording: The name of the dataset that episodes are recorded into; None if they are not.
-        resume: What the client needs to go on after the loss of the connection; None if the session ends then.
-        warnings: What the client should know of its request.
+        resume: What the client needs to resume the session after losing the connection; None if the session then ends.
+        warnings: What the client should know about its request.
     """
 
     action_space: Description
@@ -246,11 +247,11 @@ class Made(Message, frozen=True, tag="make"):
 
 
 class Queued(Message, frozen=True, tag="queued"):
-    """The server is full: sent before the reply to the first request, if that asks for it, and at each move up.
+    """The server is full. If the first request asks for it, this is sent before the reply, and at each move up.
 
     Attributes:
-        place: The client's place in the queue; 1 is the first.
-        warnings: What the client should know of its request.
+        place: The client's place in the queue, from 1.
+        warnings: What the client should know about its request.
     """
 
     place: int
@@ -258,13 +259,13 @@ class Queued(Message, frozen=True, tag="queued"):
 
 
 class Moved(Message, frozen=True, tag="moved"):
-    """The session is on a node: sent before the reply to the first request, if that asks for it.
+    """The session is on a node. If the first request asks for it, this is sent before the reply.
 
     Attributes:
         host: The IP address of the node.
-        port: Its port.
-        ticket: What a connection to it begins with, before a line end.
-        warnings: What the client should know of its request.
+        port: The port of the node.
+        ticket: What a connection to the node must begin with, followed by a line end.
+        warnings: What the client should know about its request.
     """
 
     host: str

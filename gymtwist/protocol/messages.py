@@ -1,10 +1,10 @@
 """The messages of the framed protocol: requests of clients and replies of servers.
 
-Those by which a session begins are in :mod:`~gymtwist.protocol.make_messages`, those of multi-agent environments in
-:mod:`~gymtwist.protocol.agent_messages`, and the list of all in :mod:`~gymtwist.protocol.all_messages`.
+Messages that begin a session are in :mod:`~gymtwist.protocol.make_messages`, messages for multi-agent environments in
+:mod:`~gymtwist.protocol.agent_messages`, and a list of all in :mod:`~gymtwist.protocol.all_messages`.
 
 Every message is an object whose ``op`` names its type. The reply to a request has the same ``op``, or is an
-:class:`Error`. Fields with their default are left out, and unknown fields are ignored, so that new optional fields stay
+:class:`Error`. Fields with their default are omitted, and unknown fields are ignored, so that new optional fields stay
 compatible. :mod:`~gymtwist.protocol.codec` encodes and decodes messages.
 
 A *value* (an observation or an action) has the form of its space; see :mod:`~gymtwist.spaces.layout`. In MessagePack it
@@ -20,48 +20,48 @@ from msgspec import UNSET, Meta, UnsetType
 
 #: The version of the protocol.
 VERSION = 1
-#: The most environments of one connection.
+#: The maximum number of environments per connection.
 MAX_ENVIRONMENTS = 10_000
-#: The most steps of one request.
+#: The maximum number of steps per request.
 MAX_STEPS = 10_000
-#: The smallest and the largest capacity of shared memory for a request, and for a reply, in bytes.
+#: The minimum and maximum capacity of shared memory for a request, and for a reply, in bytes.
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
-#: The longest environment id in characters.
+#: The maximum length of an environment id in characters.
 MAX_ID = 255
-#: The longest token in characters.
+#: The maximum length of a token in characters.
 MAX_TOKEN = 1024
-#: The most episodes of which one is filmed.
+#: The maximum interval between recorded videos, in episodes.
 MAX_VIDEO_EVERY = 1_000_000
 #: The longest time that a client can ask a session to wait for it, in seconds.
 MAX_RESUME = 86_400
-#: The most environments that one reply lists.
+#: The maximum number of environments listed in one reply.
 MAX_LISTED = 1000
 
-#: How the agents of a multi-agent environment act, as in PettingZoo: all at once, or one after the other.
+#: How the agents of a multi-agent environment act, as in PettingZoo: all at once, or one after another.
 AgentApi: TypeAlias = Literal["parallel", "aec"]
-#: The form of values with a layout in JSON: nested lists, or base64 of the bytes that MessagePack has.
+#: The form of values with a layout in JSON: nested lists, or base64 of the bytes used in MessagePack.
 ValueForm: TypeAlias = Literal["nested", "base64"]
 #: Which observations of several steps the server sends.
 ObservationsWanted: TypeAlias = Literal["last", "all"]
-#: Whose fault an error is. The server closes the connection after errors of the protocol, and after its own, when it
-#: could not start or end a session properly. After the others the session continues.
+#: Whose fault an error is. The server closes the connection after protocol errors, and after its own errors, if it
+#: could not start or end a session properly. After other errors, the session continues.
 Fault: TypeAlias = Literal["request", "environment", "protocol", "server"]
 
 Seed: TypeAlias = Annotated[int, Meta(ge=0)]
-#: For how long a session should wait for its client.
+#: How many seconds a session should wait for its client.
 ResumeSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=MAX_RESUME)]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 
-#: A reward, or one for each environment: in JSON a list of numbers, in MessagePack a ``bin`` of float64, little-endian.
-#: Rewards that are arrays are nested lists in JSON, in MessagePack an array like those of infos.
-#: A number that is not finite is "NaN", "Infinity" or "-Infinity" in JSON.
+#: A reward, or one for each environment: in JSON, a list of numbers; in MessagePack, a ``bin`` of little-endian
+#: float64. Rewards that are arrays are nested lists in JSON; in MessagePack, they are an array like those in infos. In
+#: JSON, a number that is not finite is "NaN", "Infinity" or "-Infinity".
 Rewards: TypeAlias = Any
-#: A flag, or one for each environment: in JSON a list, in MessagePack a ``bin`` of bytes 0 and 1.
+#: A flag, or one for each environment: in JSON, a list; in MessagePack, a ``bin`` of bytes 0 and 1.
 Flags: TypeAlias = "bool | list[bool] | bytes"
-#: The places in a reply of data that no message can carry, such as "info.stats.model"; the encoder fills the field in.
+#: The places in a reply of data that no message can carry, such as "info.stats.model"; the encoder sets this field.
 Omitted: TypeAlias = tuple[str, ...]
-#: The last field of every reply: what the client should know of its request, such as a field that nobody knows.
+#: The last field of every reply: what the client should know about its request, such as an unknown field.
 Warnings: TypeAlias = tuple[str, ...]
 
 
@@ -80,10 +80,10 @@ class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
     """Begin an episode.
 
     Attributes:
-        seed: One seed for all environments, or one for each.
+        seed: One seed for all environments, or a list with one for each.
         options: Options of the environment.
         mask: Which of several environments to reset; None for all.
-        verify_seed: Whether to play the beginning of two episodes with the seed, and to compare them, before the reset.
+        verify_seed: Whether to play the beginning of two episodes with the seed and compare them, before the reset.
     """
 
     seed: Seed | Annotated[list[Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
@@ -92,7 +92,7 @@ class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
     verify_seed: bool = False
 
     def __post_init__(self) -> None:
-        """Check that a seed to verify is given, and all environments begin with it."""
+        """Check that a seed to verify is given, and that all environments are reset."""
         if self.verify_seed and (self.seed is None or self.mask is not None):
             raise ValueError("`verify_seed` needs a `seed`, and no `mask`")
 
@@ -104,11 +104,11 @@ class Step(Message, frozen=True, tag="step", forbid_unknown_fields=True):
 
 
 class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True):
-    """Take several steps; they stop at the end of an episode.
+    """Take several steps, stopping at the end of an episode.
 
     Attributes:
         actions: A list with one action per step.
-        action: Or one action for all steps.
+        action: Alternatively, one action for all steps.
         count: The number of steps with ``action``.
         observations: Whether to send the last observation or all.
     """
@@ -119,7 +119,7 @@ class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True
     observations: ObservationsWanted = "last"
 
     def __post_init__(self) -> None:
-        """Check that the actions and the number of steps are given once."""
+        """Check that the actions and the number of steps are each given exactly once."""
         if (self.actions is UNSET) == (self.action is UNSET) or (self.action is UNSET) != (self.count is UNSET):
             raise ValueError("step_many takes either `actions`, or `action` and `count`")
         if not 1 <= self.steps <= MAX_STEPS:
@@ -132,12 +132,12 @@ class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True
 
 
 class StepReady(Message, frozen=True, tag="step_ready", forbid_unknown_fields=True):
-    """Begin steps of some of several environments, and wait until some are done with theirs.
+    """Begin steps in some of several environments, and wait until some have finished their step.
 
     Attributes:
-        env_ids: The indices of the environments to step, which are not in a step yet.
-        actions: Their actions, in the same order.
-        min_ready: How many environments to wait for, of those that are in a step; 0 for none.
+        env_ids: The indices of the environments to step, none of which is in a step yet.
+        actions: The actions, in the same order.
+        min_ready: How many of the environments in a step to wait for; 0 for none.
     """
 
     env_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=MAX_ENVIRONMENTS)] = []
@@ -155,19 +155,19 @@ class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
     """Render the environment in its render mode.
 
     Attributes:
-        before_reset: Whether to render even if no episode has begun; what then happens is up to the environment.
+        before_reset: Whether to render even if no episode has begun; the environment decides what then happens.
     """
 
     before_reset: bool = False
 
 
 class Monitor(Message, frozen=True, tag="monitor", forbid_unknown_fields=True):
-    """Record the episodes from the next reset on, into files at the server; or stop to record.
+    """Record the episodes from the next reset on into files at the server, or stop recording.
 
     Attributes:
-        directory: The directory, below that of the server's operator; None to stop and to complete the files.
+        directory: The directory, relative to the operator's directory; None to stop, and complete the files.
         resume: Whether to keep the files of an earlier monitor.
-        force: Whether to remove them.
+        force: Whether to remove the files of an earlier monitor.
         video_every: Record a video of each episode whose number is a multiple of this; 0 for none.
     """
 
@@ -178,11 +178,11 @@ class Monitor(Message, frozen=True, tag="monitor", forbid_unknown_fields=True):
 
 
 class Get(Message, frozen=True, tag="get", forbid_unknown_fields=True):
-    """Read an attribute of the environment, or of each of several.
+    """Read an attribute of the environment, or of each of several environments.
 
     Attributes:
         name: The attribute's name, without dots.
-        repr: Whether to send the text that Python's ``repr`` makes of it, which every object has.
+        repr: Whether to send the result of Python's ``repr``, which works for every object.
     """
 
     name: Name
@@ -194,7 +194,7 @@ class Set(Message, frozen=True, tag="set", forbid_unknown_fields=True):
 
     Attributes:
         name: The attribute's name, without dots.
-        value: Its new value; for a vector environment a list with one for each environment.
+        value: The new value; for a vector environment, a list with a value for each environment.
     """
 
     name: Name
@@ -202,10 +202,11 @@ class Set(Message, frozen=True, tag="set", forbid_unknown_fields=True):
 
 
 class Call(Message, frozen=True, tag="call", forbid_unknown_fields=True):
-    """Call a method of the environment, or of each of several.
+    """Call a method of the environment, or of each of several environments.
 
     Attributes:
-        name: The method's name, without dots. An attribute that is none is read, as in Gymnasium's vector environments.
+        name: The method's name, without dots. An attribute that is not a method is read, as in Gymnasium's vector
+            environments.
         args: The arguments.
         kwargs: The keyword arguments.
     """
@@ -216,11 +217,11 @@ class Call(Message, frozen=True, tag="call", forbid_unknown_fields=True):
 
 
 class Share(Message, frozen=True, tag="share", forbid_unknown_fields=True):
-    """Share memory with the server, on the same host: sent once before and once after passing the descriptor.
+    """Share memory with a server on the same host; sent once before and once after passing the descriptor.
 
     Attributes:
-        request_room: Capacity for a request in bytes; given after passing the descriptor.
-        reply_room: Capacity for replies in bytes, likewise.
+        request_room: The capacity for a request in bytes; given after passing the descriptor.
+        reply_room: The capacity for replies in bytes, likewise.
     """
 
     request_room: Annotated[int, Meta(ge=MIN_ROOM, le=MAX_ROOM)] | None = None
@@ -241,11 +242,11 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
 
     Attributes:
         after: List only ids that come after this one in the order of their characters.
-        count: List so many at most.
+        count: The maximum number to list.
         report_queue: Whether to send :class:`~gymtwist.protocol.make_messages.Queued` while the client waits for a
             session.
-        token: The client's token, if the server needs one.
-        api: List multi-agent environments whose agents can act in this way; None for environments of one agent.
+        token: The client's token, if the server requires one.
+        api: List multi-agent environments whose agents can act in this way; None for single-agent environments.
     """
 
     after: Annotated[str, Meta(max_length=MAX_ID)] = ""
@@ -259,10 +260,10 @@ class ResetDone(Message, frozen=True, tag="reset"):
     """The reply to :class:`Reset`.
 
     Attributes:
-        seeded: False if the environment took no seed, or a verified one had no effect; True if a verified one had;
+        seeded: True if a seed was verified to have an effect; False if it had none, or if the environment took no seed;
             otherwise None.
-        plain_numbers: Whether the elements of Discrete spaces are integers of Python, and not of NumPy, in the
-            environment's observations.
+        plain_numbers: Whether the elements of Discrete spaces in the environment's observations are Python integers,
+            rather than NumPy's.
     """
 
     observation: Any
@@ -277,8 +278,8 @@ class Stepped(Message, frozen=True, tag="step"):
     """The reply to :class:`Step`.
 
     Attributes:
-        reward_type: In the reply to the first step, the type of the reward in the environment if it is not a float of
-            Python: ``int``, or the name of a dtype of NumPy.
+        reward_type: In the reply to the first step, the type of the environment's reward if it is not a Python float:
+            ``int``, or the name of a NumPy dtype.
     """
 
     observation: Any
@@ -295,14 +296,14 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
     """The reply to :class:`StepMany`.
 
     Attributes:
-        observations: The last observation, or all: in a list, or one after the other in one ``bin``.
+        observations: The last observation, or all of them: in a list, or one after another in one ``bin``.
         rewards: The rewards of all steps.
         terminated: The flag of the last step.
         truncated: The flag of the last step.
         count: The number of steps taken; fewer than requested if the episode ended.
         info: The info of the last step.
-        omitted: The places of what is left out of the info.
-        warnings: What the client should know of its request.
+        omitted: The places of values omitted from the info.
+        warnings: What the client should know about its request.
     """
 
     observations: Any
@@ -316,18 +317,17 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
 
 
 class SteppedReady(Message, frozen=True, tag="step_ready"):
-    """The reply to :class:`StepReady`: of the environments that are done, in the order of their indices.
+    """The reply to :class:`StepReady`: results of the environments that have finished, ordered by their indices.
 
     Attributes:
-        observations: Their observations, each a value of one environment: in a list, or one after the other in one
-            ``bin``.
-        env_ids: Their indices.
-        rewards: Their rewards.
-        terminated: Their flags.
-        truncated: Their flags.
-        info: Their infos, merged as those of a vector environment that has only them.
-        omitted: The places of what is left out of the info.
-        warnings: What the client should know of its request.
+        observations: The observations, each a value of one environment: in a list, or one after another in one ``bin``.
+        env_ids: The indices of the environments.
+        rewards: The rewards.
+        terminated: Whether each episode has terminated.
+        truncated: Whether each episode was truncated.
+        info: The infos, merged like those of a vector environment with only these environments.
+        omitted: The places of values omitted from the info.
+        warnings: What the client should know about its request.
     """
 
     observations: Any = []
@@ -364,9 +364,9 @@ class Got(Message, frozen=True, tag="get"):
     """The reply to :class:`Get`.
 
     Attributes:
-        value: The value; for a vector environment a list with one for each environment.
-        callable: Whether it is a method; then there is no value.
-        warnings: What the client should know of its request.
+        value: The value; for a vector environment, a list with a value for each environment.
+        callable: Whether the attribute is a method; then there is no value.
+        warnings: What the client should know about its request.
     """
 
     value: Any = None
@@ -381,7 +381,7 @@ class AttributeSet(Message, frozen=True, tag="set"):
 
 
 class Called(Message, frozen=True, tag="call"):
-    """The reply to :class:`Call`: what the method returned, for a vector environment a list with one for each."""
+    """The reply to :class:`Call`: the result; for a vector environment, a list with a result for each environment."""
 
     value: Any = None
     warnings: Warnings = ()
@@ -391,9 +391,10 @@ class Shared(Message, frozen=True, tag="share"):
     """The reply to :class:`Share`.
 
     Attributes:
-        address: The address of the socket that receives the descriptor, in Linux's abstract namespace; None after that.
-        token: The token to send with the descriptor; None likewise.
-        warnings: What the client should know of its request.
+        address: The address of the socket that receives the descriptor, in Linux's abstract namespace; None in the
+            second reply.
+        token: The token to send with the descriptor; None in the second reply.
+        warnings: What the client should know about its request.
     """
 
     address: str | None = None
@@ -408,10 +409,10 @@ class Closed(Message, frozen=True, tag="close"):
 
 
 class ListedEnv(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An environment that a server has, as far as it is known without making it.
+    """What is known about a server's environment without making it.
 
     Attributes:
-        id: The id; those of Gym begin with ``gym:``.
+        id: The id; Gym's ids begin with ``gym:``.
         library: The package that it comes from.
         max_episode_steps: The registered number of steps after which an episode is truncated; None for no limit.
         reward_threshold: The return at which the environment counts as solved; None if there is none.
@@ -432,7 +433,7 @@ class EnvsListed(Message, frozen=True, tag="envs"):
         envs: The environments, in the order of the characters of their ids.
         more: Whether there are more after the last one.
         server: The server's name and version.
-        warnings: What the client should know of its request.
+        warnings: What the client should know about its request.
     """
 
     envs: Annotated[tuple[ListedEnv, ...], Meta(max_length=MAX_LISTED)] = ()
@@ -449,9 +450,9 @@ class Error(Message, frozen=True, tag="error"):
         message: What was wrong, what was expected and what to do, for people.
         fault: Whose fault the error is, which determines whether the connection stays open.
         reset_needed: Whether the next request must be a reset.
-        environments: The indices of the environments that it is about, if there are several that step together.
-        warnings: What the client should know of its request besides.
-        exception: The name of Python's built-in exception that the environment raised; empty if there is none.
+        environments: The indices of the environments that the error concerns, if several step together.
+        warnings: What else the client should know about its request.
+        exception: The name of the built-in Python exception that the environment raised; empty if there is none.
     """
 
     code: str

@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-#: The initial size of a receive buffer in bytes: that of one read from the socket, or of many pipelined steps.
+#: The initial size of a receive buffer in bytes: enough for one read from the socket, or for many pipelined steps.
 BUFFER_SIZE = 64 * 1024
 
 
 class ReceiveBuffer:
     """One buffer for all bytes of a connection; subclasses take messages from it.
 
-    Receive with :meth:`fill`, or into :meth:`space` and report the number of bytes with :meth:`received`, and take
-    messages until there is none. The pending bytes, which are received and not taken, are ``_buffer[start:end]``.
+    Receive with :meth:`fill`; or receive into :meth:`space`, and report the number of bytes with :meth:`received`. Then
+    take messages until there are none. The pending bytes, which were received but not taken, are
+    ``_buffer[start:end]``.
 
     Args:
-        data: Bytes that were received before.
-        most: The bytes of the longest message, with its framing; the buffer does not grow beyond that.
+        data: Bytes that were already received.
+        most: The maximum bytes of a message with its framing; the buffer does not grow beyond that.
         size: The initial size in bytes, if no memory is borrowed.
-        borrowed: Memory to use while the pending bytes fit into it, so that another process can read them.
+        borrowed: Memory to use as long as the pending bytes fit into it, so that another process can read them.
 
     Attributes:
         is_borrowed: True while the pending bytes are in the borrowed memory.
         start: The start of the pending bytes.
-        end: Their end.
+        end: The end of the pending bytes.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class ReceiveBuffer:
         size: int = BUFFER_SIZE,
     ) -> None:
         self._buffer: bytearray | memoryview
-        # The used part of the buffer. Borrowed memory may be larger, but costs nothing until it is written to.
+        # The used part of the buffer. Borrowed memory may be larger, but takes no memory until written to.
         self._size = max(size, len(data))
         self.is_borrowed = borrowed is not None and self._size <= len(borrowed)
         self._buffer = borrowed if borrowed is not None and self.is_borrowed else bytearray(self._size)
@@ -51,7 +52,7 @@ class ReceiveBuffer:
         return self.start, self.end
 
     def begins_with(self, data: bytes) -> bool:
-        """Return whether the pending bytes begin with some bytes."""
+        """Return whether the pending bytes begin with these bytes."""
         return self._view[self.start : min(self.end, self.start + len(data))] == data
 
     def space(self) -> memoryview:
@@ -64,11 +65,11 @@ class ReceiveBuffer:
         return self._view[self.end : self._size]
 
     def _grow_or_compact(self) -> None:
-        """Move the pending bytes to the start, of a larger buffer if they fill more than half of this one."""
+        """Move the pending bytes to the start, and to a larger buffer if they fill more than half of this one."""
         pending = self._view[self.start : self.end]
         count = len(pending)
         if count > self._size // 2:
-            # The bytes after a message that was refused have no limit.
+            # The bytes after a refused message are not limited.
             size = min(2 * self._size, self._most) if count < self._most else count + BUFFER_SIZE
             self._size = max(size, self._size)
             if self._size > len(self._buffer):
@@ -110,5 +111,5 @@ class ReceiveBuffer:
         return bytes(self._view[self.start : self.end])
 
     def received(self, count: int) -> None:
-        """Add the bytes that were received into :meth:`space` to the pending ones."""
+        """Add the bytes that were received into :meth:`space` to the pending bytes."""
         self.end += count

@@ -1,4 +1,4 @@
-"""Dynamic values that were received: what their sender gave, from how messages represent them.
+"""Received dynamic values: restores what the sender passed from its form in messages.
 
 See :mod:`~gymtwist.protocol.dynamic_values`.
 """
@@ -22,13 +22,13 @@ _CONTAINERS = frozenset({dict, list})
 
 
 def from_json(value: Any) -> Any:
-    """Read a value of a request: what its sender gave, as if it had come in MessagePack.
+    """Restore the value that the sender of a request passed, as if it had come in MessagePack.
 
     Args:
-        value: Decoded JSON, not deeper than :data:`MAX_DEPTH`.
+        value: Decoded JSON, nested at most :data:`MAX_DEPTH` deep.
 
     Raises:
-        ValueError: It has an integer beyond 64 bits, which MessagePack does not have.
+        ValueError: It contains an integer beyond 64 bits, which MessagePack does not support.
     """
     kind = type(value)
     if kind is list:
@@ -43,10 +43,10 @@ def from_json(value: Any) -> Any:
 
 
 def from_messagepack(value: Any) -> Any:
-    """Read a value of a request: like :func:`restored`, also from libraries that do not tell bytes from text.
+    """Restore a value of a request like :func:`restored`, even from libraries that confuse bytes with text.
 
     Raises:
-        ValueError: It has a timestamp, which msgspec reads without being asked.
+        ValueError: It contains a timestamp, which msgspec always decodes.
     """
     if type(value) is list:
         return [from_messagepack(each) for each in value]
@@ -66,10 +66,10 @@ def from_messagepack(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Convert the maps of arrays back to arrays, at any depth.
+    """Convert maps that represent arrays back to arrays, at any depth.
 
     Args:
-        value: A decoded value, not deeper than :data:`MAX_DEPTH`.
+        value: A decoded value, nested at most :data:`MAX_DEPTH` deep.
     """
     if type(value) is list:
         return [restored(each) for each in value]
@@ -84,13 +84,13 @@ def restored(value: Any) -> Any:
 
 
 def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """Do the same as :func:`restored` for fields without nesting, whose depth need not be checked.
+    """Restore fields without nesting like :func:`restored`; their depth need not be checked.
 
     Args:
         fields: Decoded fields.
 
     Returns:
-        The fields with arrays; None if anything else is nested in them.
+        The fields with arrays; None if they contain any other nesting.
     """
     made = {}
     for key, each in fields.items():
@@ -111,9 +111,9 @@ def _array(dtype: Any, shape: Any, data: Any) -> np.ndarray[Any, Any]:
     """Make a writable array from its map.
 
     Raises:
-        ValueError: The map is not that of an array.
-        TypeError: Likewise.
-        OverflowError: Likewise.
+        ValueError: The map does not represent an array.
+        TypeError: The map does not represent an array.
+        OverflowError: The map does not represent an array.
     """
     if type(dtype) is not str or type(shape) is not list or not _INTEGERS.issuperset(map(type, shape)):
         raise ValueError("no array: its dtype is a string, its shape a list of integers")

@@ -1,7 +1,7 @@
-"""The messages of the framed protocol by which a session outlives its connection.
+"""The messages of the framed protocol that let a session outlive its connection.
 
-A client asks for it in ``make`` and gets a secret. Both sides count the requests that follow and their replies, so none
-needs a number of its own.
+A client asks for this in ``make``, and gets a secret. Both sides count the following requests and replies, so that
+messages need no numbers.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from msgspec import Meta
 
 from gymtwist.protocol.messages import MAX_TOKEN, Message, Warnings
 
-#: The bytes of replies that a server keeps beside the last one.
+#: How many bytes of replies a server keeps besides the last one.
 KEPT_BYTES = 1 << 20
-#: The longest secret in characters.
+#: The maximum length of a secret in characters.
 MAX_SECRET = 128
 
 
 class Resume(Message, frozen=True, tag="resume", forbid_unknown_fields=True):
-    """Go on with a session whose connection was lost; the first request of another connection.
+    """Resume a session whose connection was lost; the first request of a new connection.
 
     Attributes:
-        secret: What the reply to ``make`` has in ``resume``.
-        received: How many replies the client has received since that one; None if it does not know, as after a restart:
-            then only the last reply is sent again.
-        token: The client's token, if the server needs one.
+        secret: The secret from ``resume`` in the reply to ``make``.
+        received: How many replies the client has received since then; None if it does not know, for example after a
+            restart. Only the last reply is then sent again.
+        token: The client's token, if the server requires one.
     """
 
     secret: Annotated[str, Meta(min_length=1, max_length=MAX_SECRET)]
@@ -37,10 +37,10 @@ class Resumed(Message, frozen=True, tag="resume"):
     """The reply to :class:`Resume`; the replies that the client has not received follow.
 
     Attributes:
-        received: How many requests the server has received since ``make``: the client sends the rest again.
-        takeovers: How many clients have gone on with the session without counts of their own, this one included. If
-            another has done so since, the requests that this client counts are not the only ones.
-        warnings: What the client should know of its request.
+        received: How many requests the server has received since ``make``; the client sends the rest again.
+        takeovers: How many clients have resumed the session without knowing its counts, including this one. If another
+            has done so since then, there are more requests than this client counts.
+        warnings: What the client should know about its request.
     """
 
     received: int

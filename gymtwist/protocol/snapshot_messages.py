@@ -1,6 +1,6 @@
-"""The messages of the framed protocol for snapshots: a session's environment is kept as it is, and goes on from there.
+"""The messages of the framed protocol for snapshots, which save and restore a session's environment.
 
-A session branches off a snapshot by the field ``branch`` of :class:`~gymtwist.protocol.make_messages.Make`.
+To branch off a snapshot, a new session uses the field ``branch`` of :class:`~gymtwist.protocol.make_messages.Make`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from msgspec import Meta
 
 from gymtwist.protocol.messages import Message, Warnings
 
-#: The number of a snapshot; 1 is the first of its session.
+#: The number of a snapshot, from 1 in each session.
 _Number = Annotated[int, Meta(ge=1)]
 
 
 class Snapshot(Message, frozen=True, tag="snapshot", forbid_unknown_fields=True):
-    """Keep the environment as it is now, with the state of its episode and of its random numbers."""
+    """Take a snapshot of the environment, with the state of its episode and its random numbers."""
 
 
 class Restore(Message, frozen=True, tag="restore", forbid_unknown_fields=True):
-    """Go on from a snapshot, which can be restored again."""
+    """Return to a snapshot, which can be restored again."""
 
     snapshot: _Number
 
 
 class Release(Message, frozen=True, tag="release", forbid_unknown_fields=True):
-    """Give a snapshot up."""
+    """Release a snapshot."""
 
     snapshot: _Number
 
@@ -36,8 +36,8 @@ class SnapshotTaken(Message, frozen=True, tag="snapshot"):
 
     Attributes:
         snapshot: The number of the snapshot.
-        ticket: What another session branches off by, as long as the snapshot is not released. Keep it secret.
-        warnings: What the client should know of its request.
+        ticket: The ticket by which other sessions branch off, until the snapshot is released. Keep it secret.
+        warnings: What the client should know about its request.
     """
 
     snapshot: int
@@ -49,8 +49,8 @@ class Restored(Message, frozen=True, tag="restore"):
     """The reply to :class:`Restore`.
 
     Attributes:
-        playing: Whether an episode goes on there; otherwise a reset is next.
-        warnings: What the client should know of its request.
+        playing: Whether an episode is in progress; otherwise, a reset must follow.
+        warnings: What the client should know about its request.
     """
 
     playing: bool
@@ -62,7 +62,7 @@ class Released(Message, frozen=True, tag="release"):
 
     Attributes:
         held: The number of snapshots that the session still holds.
-        warnings: What the client should know of its request.
+        warnings: What the client should know about its request.
     """
 
     held: int

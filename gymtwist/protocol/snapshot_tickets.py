@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 _SECRET_BYTES = 16
-#: Behind the number of a session, instead of a secret: no session branches off.
+#: Follows the session's number instead of a secret: no session can branch off.
 _STATE = "state"
 
 
@@ -13,26 +13,26 @@ def ticket_of(session: int) -> str:
     """Return the ticket of a new snapshot.
 
     Args:
-        session: The number of its session.
+        session: The number of the snapshot's session.
     """
     return f"{session}-{os.urandom(_SECRET_BYTES).hex()}"
 
 
 def ticket_of_state(session: int) -> str:
-    """Return the ticket of a snapshot that is a state in a process, off which no session branches.
+    """Return the ticket of a snapshot that is only a saved state, which no session can branch off.
 
     Args:
-        session: The number of its session.
+        session: The number of the snapshot's session.
     """
     return f"{session}-{_STATE}"
 
 
 def is_of_state(ticket: str) -> bool:
-    """Return whether a ticket is that of such a snapshot."""
+    """Return whether a ticket belongs to a snapshot that is only a saved state."""
     return ticket.partition("-")[2] == _STATE
 
 
 def session_of(ticket: str) -> int:
-    """Return the number of the session whose snapshot has a ticket; -1 if there is none."""
+    """Return the number of the session that a ticket's snapshot belongs to; -1 if the ticket has none."""
     number = ticket.partition("-")[0]
     return int(number) if number.isascii() and number.isdecimal() else -1

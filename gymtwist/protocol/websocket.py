@@ -1,7 +1,8 @@
 """WebSocket (RFC 6455) without I/O: the upgrade, frames and messages.
 
-A text message is JSON, a binary one MessagePack; all data messages of a session are of the same kind. Extensions are
-not negotiated: compressed messages would have no bounded size, and cost more time than they save.
+A text message is JSON, and a binary message is MessagePack; all data messages of a session are of the same kind.
+Extensions are not negotiated, because compressed messages would have no bounded size, and cost more time than they
+save.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from gymtwist.protocol.receive_buffer import BUFFER_SIZE
 
 #: The path of the framed protocol.
 PATH = "/ws"
-#: The most bytes of a header: two, the length and the mask.
+#: The maximum bytes of a header: two bytes, the length and the mask.
 MAX_OVERHEAD = 14
-#: The longest payload of a control frame, as RFC 6455 has it.
+#: The maximum payload of a control frame, according to RFC 6455.
 MAX_CONTROL = 125
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -37,7 +38,7 @@ _UINT16, _UINT64 = struct.Struct(">H"), struct.Struct(">Q")
 _SHORT_HEADER, _HEADER_16, _HEADER_64 = struct.Struct(">BB"), struct.Struct(">BBH"), struct.Struct(">BBQ")
 _FINAL, _MASKED = 0x80, 0x80
 _LENGTH_16, _LENGTH_64 = 126, 127
-#: Bytes from which on NumPy masks faster than integers of Python do.
+#: The number of bytes from which NumPy masks faster than Python integers.
 _LARGE = 2048
 
 
@@ -52,7 +53,7 @@ class Opcode(enum.IntEnum):
     PONG = 10
 
 
-#: The kind of the messages of each protocol.
+#: The kind of message that each protocol uses.
 OPCODES = {ProtocolName.TEXT: Opcode.TEXT, ProtocolName.BINARY: Opcode.BINARY}
 
 
@@ -62,18 +63,18 @@ class CloseCode(enum.IntEnum):
     NORMAL = 1000  # the session was closed
     GOING_AWAY = 1001  # the server ends the session, or the client leaves
     PROTOCOL_ERROR = 1002
-    UNSUPPORTED_DATA = 1003  # text in a session of binary messages, or the reverse
+    UNSUPPORTED_DATA = 1003  # text in a session with binary messages, or vice versa
     NO_STATUS = 1005  # never sent: the frame had no code
     INVALID_TEXT = 1007  # a text message is not UTF-8
-    POLICY_VIOLATION = 1008  # the client asks in vain again and again
+    POLICY_VIOLATION = 1008  # the client keeps making requests in vain
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011  # the environment or the server has failed
     TRY_AGAIN_LATER = 1013  # the server is full
 
 
-#: The codes that a frame may hold, as RFC 6455 and IANA's registry have it: those for everyone, and private ones.
+#: The codes that a frame may contain, according to RFC 6455 and IANA's registry: public and private ones.
 _CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-#: The first bytes that a frame may have: no reserved bits, known opcodes, and control frames in one piece.
+#: The permitted first bytes of a frame: no reserved bits, known opcodes, and unfragmented control frames.
 _FIRST_BYTES = frozenset(
     {
         *(Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY),
@@ -91,7 +92,7 @@ _CODES_OF_ERRORS: list[tuple[type[GymtwistError], CloseCode]] = [
 
 
 class WebSocketError(ProtocolError):
-    """The peer broke the rules of WebSocket, or a limit; the connection is closed with a code.
+    """The peer violated the WebSocket protocol or a limit; the connection is closed with a code.
 
     Args:
         close_code: The code.
@@ -104,7 +105,7 @@ class WebSocketError(ProtocolError):
 
 
 def close_code(error: GymtwistError) -> CloseCode:
-    """Return the code with which an error closes a connection."""
+    """Return the code that closes a connection after an error."""
     if isinstance(error, WebSocketError):
         return error.close_code
     return next((code for kind, code in _CODES_OF_ERRORS if isinstance(error, kind)), CloseCode.INTERNAL_ERROR)
@@ -114,17 +115,17 @@ def close_code(error: GymtwistError) -> CloseCode:
 
 
 def new_key() -> str:
-    """Return a random key, by which a client asks for WebSocket."""
+    """Return a random key for a client's handshake."""
     return base64.b64encode(os.urandom(16)).decode()
 
 
 def accept_key(key: str) -> str:
-    """Return the value of ``Sec-WebSocket-Accept`` for that of ``Sec-WebSocket-Key``."""
+    """Return the ``Sec-WebSocket-Accept`` value for a ``Sec-WebSocket-Key``."""
     return base64.b64encode(hashlib.sha1(key.encode("latin-1") + _GUID).digest()).decode()
 
 
 def upgrade_problem(head: Head) -> tuple[int, Problem] | None:
-    """Return the HTTP status and the problem of a request for WebSocket; None if there is none."""
+    """Return the HTTP status and the problem of an invalid WebSocket handshake; None if it is valid."""
     if head.method != "GET":
         remedy = "ask for WebSocket with GET"
         return 405, Problem("not the method of WebSocket", "method-not-allowed", "method", shown(head.method), remedy)
@@ -143,7 +144,7 @@ def upgrade_problem(head: Head) -> tuple[int, Problem] | None:
 
 
 def upgrade_response(head: Head) -> bytes:
-    """Encode the response that accepts a request for WebSocket, which has no problem."""
+    """Encode the response that accepts a valid WebSocket handshake."""
     accept = accept_key(head.headers["sec-websocket-key"])
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -155,7 +156,7 @@ def upgrade_response(head: Head) -> bytes:
 
 
 def frame_header(opcode: int, length: int) -> bytes:
-    """Encode the header of a frame that is a whole message, as a server sends it: without a mask."""
+    """Encode the header of a frame that is a whole message, as sent by a server: without a mask."""
     if length < _LENGTH_16:
         return _SHORT_HEADER.pack(_FINAL | opcode, length)
     if length < 1 << 16:
@@ -164,13 +165,13 @@ def frame_header(opcode: int, length: int) -> bytes:
 
 
 def without_header(frame: bytes) -> bytes:
-    """Return the payload of a whole message as a server sends it."""
+    """Return the payload of a whole message sent by a server."""
     header = {_LENGTH_16: _HEADER_16, _LENGTH_64: _HEADER_64}.get(frame[1], _SHORT_HEADER)
     return frame[header.size :]
 
 
 def masked_frame(opcode: Opcode, payload: bytes, mask: bytes) -> bytes:
-    """Encode a frame that is a whole message, as a client sends it.
+    """Encode a frame that is a whole message, as sent by a client.
 
     Args:
         opcode: The kind of the frame.
@@ -183,11 +184,11 @@ def masked_frame(opcode: Opcode, payload: bytes, mask: bytes) -> bytes:
 
 
 def close_frame(code: CloseCode | int, reason: str = "") -> bytes:
-    """Encode the frame that closes a connection, as a server sends it.
+    """Encode the frame that closes a connection, as sent by a server.
 
     Args:
-        code: Why; without a code the frame is empty.
-        reason: The same for people; shortened if a frame has no room for it.
+        code: The close code; for ``NO_STATUS``, the frame is empty.
+        reason: The reason for people; shortened to fit the frame.
     """
     payload = close_payload(code, reason)
     return frame_header(Opcode.CLOSE, len(payload)) + payload
@@ -202,7 +203,7 @@ def close_payload(code: CloseCode | int, reason: str = "") -> bytes:
 
 
 def masked(payload: bytes | memoryview, mask: bytes) -> bytes | memoryview:
-    """Mask or unmask a payload; one that is long and can be written to is overwritten.
+    """Mask or unmask a payload; a long writable one is overwritten.
 
     Args:
         payload: The payload.
@@ -222,13 +223,13 @@ def masked(payload: bytes | memoryview, mask: bytes) -> bytes | memoryview:
 
 
 def read_close(payload: bytes) -> tuple[int, str]:
-    """Read the payload of a frame that closes a connection.
+    """Read the payload of a close frame.
 
     Returns:
         The code and the reason.
 
     Raises:
-        WebSocketError: It is invalid.
+        WebSocketError: The payload is invalid.
     """
     if not payload:
         return CloseCode.NO_STATUS, ""
@@ -249,11 +250,11 @@ def pong(payload: bytes | memoryview) -> bytes:
 
 
 def answer_pings(data: bytearray | memoryview, start: int, end: int, answer: Callable[[bytes], None]) -> None:
-    """Answer the pings among a client's frames that cannot be taken yet, and make them pongs, which are ignored.
+    """Answer pings among a client's frames that cannot be taken yet, and turn them into pongs, which are ignored.
 
     Args:
         data: The received bytes.
-        start: Where a frame begins.
+        start: The offset of a frame.
         end: The end of the received bytes.
         answer: Called with the frame of each answer.
     """
@@ -279,18 +280,18 @@ class WebSocketReader(FrameReader):
     """Takes messages from a stream of frames.
 
     Args:
-        control: Called with the kind and the payload of each ping and pong.
-        data: Bytes that were received before.
-        limit: The longest message in bytes.
+        control: Called with the opcode and the payload of each ping and pong.
+        data: Bytes that were already received.
+        limit: The maximum size of a message in bytes.
         borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
         opcode: The kind of the messages; None if the first one decides.
-        is_client: Whether this is the client's side, whose peer does not mask.
+        is_client: Whether this is the client's side, whose peer does not mask frames.
         size: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
 
     Attributes:
-        limit: The longest message in bytes.
+        limit: The maximum size of a message in bytes.
         opcode: The kind of the messages.
-        closed: Code and reason, once the peer has closed the connection; nothing comes afterwards.
+        closed: The close code and the reason, once the peer has closed the connection; otherwise None.
     """
 
     def __init__(
@@ -311,17 +312,17 @@ class WebSocketReader(FrameReader):
         self._control = control
         self._is_client = is_client
         self._mask_bit, self._mask_size = (0, 0) if is_client else (_MASKED, 4)
-        #: The first byte of a message in one frame, while no other is incomplete.
+        #: The first byte of an unfragmented message, if no other message is incomplete.
         self._whole = -1 if opcode is None else _FINAL | opcode
         self._fragments: bytearray | None = None
-        #: A message that was looked for and is not taken yet.
+        #: A message that was found but has not been taken yet.
         self.found: memoryview | None = None
 
     def has_frame(self) -> bool:
         """Return whether the next message is complete, and keep it for :meth:`next_frame`.
 
         Raises:
-            WebSocketError: As :meth:`next_frame`.
+            WebSocketError: As for :meth:`next_frame`.
         """
         if self.found is None and (message := self.next_frame()) is not None:
             self.found = memoryview(bytes(message))
@@ -331,10 +332,11 @@ class WebSocketReader(FrameReader):
         """Take the next message.
 
         Returns:
-            The message, valid until :meth:`space` is called; None while it is incomplete, or if the peer has closed.
+            The message, valid until :meth:`space` is called; None while it is incomplete, or if the peer has closed the
+            connection.
 
         Raises:
-            WebSocketError: The peer broke the rules, or the message is over the limit.
+            WebSocketError: The peer violated the protocol, or the message is over the limit.
         """
         if self.found is not None:
             message, self.found = self.found, None
@@ -353,15 +355,15 @@ class WebSocketReader(FrameReader):
         return None
 
     def room(self) -> memoryview:
-        """Return the free part of the buffer as it is, which may be empty; nothing that was taken moves."""
+        """Return the free part of the buffer, which may be empty; no data is moved."""
         return self._view[self.end : self._size]
 
     def answer_pings(self, answer: Callable[[bytes], None]) -> None:
-        """Answer the pings among what was received and not taken; see :func:`answer_pings`."""
+        """Answer the pings among the received bytes that have not been taken; see :func:`answer_pings`."""
         answer_pings(self._view, self.start, self.end, answer)
 
     def _locate(self) -> tuple[int, int, int] | None:
-        """Find the next frame: its first byte, and start and end of its payload; None while it is incomplete."""
+        """Find the next frame: its first byte, and the bounds of its payload; None while it is incomplete."""
         start, end, buffer = self.start, self.end, self._buffer
         if end - start < 2:
             if start == end:
@@ -429,7 +431,7 @@ class WebSocketReader(FrameReader):
             )
 
     def _checked(self, message: bytes | memoryview) -> memoryview:
-        """Return a message; text must be UTF-8 if the peer is not trusted, and the client's decoder checks strings."""
+        """Return a message. An untrusted peer's text must be UTF-8; a client's JSON decoder checks that itself."""
         if self.opcode is Opcode.TEXT and not self._is_client and not (type(message) is bytes and message.isascii()):
             try:
                 codecs.utf_8_decode(message, "strict", True)
