@@ -1,4 +1,4 @@
-"""The command ``python -m gymtwist``: checks environments before they are served, and asks servers."""
+"""The command ``python -m gymtwist``: checks environments before they are served, and queries servers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _add_client_commands(commands: Any) -> None:
-    """Add the commands that ask a server."""
+    """Add the commands that query a server."""
     count = partial(_integer, 1)
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument(
@@ -139,7 +139,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not seconds > 0.0:  # as NaN is not
+    if not seconds > 0.0:  # also false for NaN
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
 
@@ -162,7 +162,7 @@ if __name__ == "__main__":
         os.execv(sys.executable, [sys.executable, "-m", "gymtwist", *sys.argv[1:]])
     try:
         sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:  # without a traceback, but as one that was interrupted: so a shell's loop ends, too
+    except KeyboardInterrupt:  # no traceback, but still die by SIGINT, so that a shell loop ends, too
         sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

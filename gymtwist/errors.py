@@ -1,4 +1,4 @@
-"""Every error of gymtwist: one tree, each class a noun, each with a code that stays the same.
+"""All errors of gymtwist: one tree, each class a noun, each with a code that never changes.
 
 The code (kebab-case) is for programs, the message for people: what was wrong, what was expected and what to do.
 """
@@ -9,11 +9,11 @@ from typing import ClassVar
 
 
 class GymtwistError(Exception):
-    """The root of every error that gymtwist raises on purpose.
+    """The root of all errors that gymtwist raises on purpose.
 
     Attributes:
-        environments: The indices of the environments that it is about, if there are several that step together. The
-            message begins with them.
+        environments: The indices of the affected environments, for environments that step together. The message begins
+            with them.
         warnings: Warnings about the request that are sent along.
     """
 
@@ -35,7 +35,7 @@ class HandshakeError(ProtocolError):
 
 
 class LimitExceeded(ProtocolError):
-    """A length that the client announced is over the limit; nothing was allocated for it."""
+    """The client announced a length above the limit; nothing was allocated for it."""
 
     code = "limit-exceeded"
 
@@ -59,7 +59,7 @@ class UnknownOperation(RequestError):
 
 
 class InvalidField(RequestError):
-    """A field of the message is missing, or is not of its type or in its range."""
+    """A field of the message is missing, has the wrong type, or is out of range."""
 
     code = "invalid-field"
 
@@ -83,13 +83,13 @@ class ResetNeeded(RequestError):
 
 
 class NoEnvironment(RequestError):
-    """The command needs an environment, and the connection was opened without one."""
+    """The command needs an environment, but the connection was opened without one."""
 
     code = "no-environment"
 
 
 class UnknownEnvironment(RequestError):
-    """Neither Gymnasium nor Gym has an environment of that id."""
+    """Neither Gymnasium nor Gym has an environment with that id."""
 
     code = "unknown-environment"
 
@@ -119,7 +119,7 @@ class AttributeRefused(RequestError):
 
 
 class UnsendableValue(RequestError):
-    """The value of an attribute, or what a method returned, is an object that no message can carry, or too large."""
+    """The value of an attribute, or the result of a method, is too large or an object that no message can carry."""
 
     code = "unsendable-value"
 
@@ -149,7 +149,7 @@ class UnknownSession(RequestError):
 
 
 class RepliesLost(RequestError):
-    """The server does not keep the replies any more that the client has not received; the session cannot go on."""
+    """The server no longer keeps replies that the client has not received; the session cannot continue."""
 
     code = "replies-lost"
 
@@ -158,7 +158,7 @@ class TokenRefused(RequestError):
     """The client has no identity here: its token is missing, wrong or expired.
 
     Attributes:
-        is_wrong: Whether it sent a token; the refusal is then delayed, and the connection closed.
+        is_wrong: Whether the client sent a token; then the refusal is delayed, and the connection is closed.
     """
 
     code = "token-refused"
@@ -166,7 +166,7 @@ class TokenRefused(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The client's identity may not have more of something, which the message names."""
+    """The client's identity has reached one of its limits, which the message names."""
 
     code = "quota-exceeded"
 
@@ -190,19 +190,19 @@ class ServerStopping(RequestError):
 
 
 class SnapshotRefused(RequestError):
-    """A copy of the environment's process would not be a copy of the environment, or none can be made."""
+    """A copy of the process would not be a copy of the environment, or the process cannot be copied."""
 
     code = "snapshot-refused"
 
 
 class UnknownSnapshot(RequestError):
-    """The session holds no snapshot of that number, or no session holds one of that ticket."""
+    """The session holds no snapshot with that number, or no session holds one with that ticket."""
 
     code = "unknown-snapshot"
 
 
 class TooManySnapshots(RequestError):
-    """The session holds as many snapshots as it may."""
+    """The session already holds as many snapshots as it may."""
 
     code = "too-many-snapshots"
 
@@ -227,7 +227,8 @@ class EnvironmentFault(GymtwistError):
         message: The problem, for a log or a client.
 
     Attributes:
-        exception: The name of Python's built-in exception that it raised; empty if there is none.
+        operation: The operation that failed.
+        exception: The name of the built-in Python exception that it raised; empty if there is none.
     """
 
     code = "environment-fault"

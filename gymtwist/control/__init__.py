@@ -1,1 +1,1 @@
-"""The operator's command, gymsockctl: it asks a server at its control socket."""
+"""The operator's command, gymsockctl, which talks to a server over its control socket."""

@@ -10,12 +10,12 @@ from typing import IO, Any
 
 #: Seconds to wait for an answer; most are answered at once.
 _TIMEOUT = 30.0
-#: Bytes of a download that are written at once.
+#: The chunk size of a download, in bytes.
 _PIECE = 2**20
 
 
 class Refused(Exception):
-    """The server cannot be asked, or refuses; the message is the reason."""
+    """The server cannot be reached, or refuses the request; the message is the reason."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -23,7 +23,7 @@ class _Connection(http.client.HTTPConnection):
 
     Args:
         path: The path of the socket.
-        timeout: Seconds to wait.
+        timeout: Seconds to wait for the server.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -38,7 +38,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def download(path: str, target: str, file: IO[bytes]) -> None:
-    """Write what the server answers to a file.
+    """Write the server's answer to a file.
 
     Args:
         path: The path of the control socket.
@@ -46,7 +46,7 @@ def download(path: str, target: str, file: IO[bytes]) -> None:
         file: The file.
 
     Raises:
-        Refused: The server cannot be asked, or refuses, or the file cannot be written.
+        Refused: The server cannot be reached or refuses, or the file cannot be written.
     """
     connection = _Connection(path, _TIMEOUT)
     try:
@@ -72,17 +72,17 @@ def _text(answer: Any) -> str:
 
 
 def ask(path: str, method: str, target: str, content: Any = None, timeout: float = _TIMEOUT) -> Any:
-    """Send a request; return the content of the answer.
+    """Send a request, and return the decoded answer.
 
     Args:
         path: The path of the control socket.
         method: ``GET`` or ``POST``.
         target: The path of the request.
-        content: What to send as JSON; None for nothing.
+        content: An object to send as JSON; None for an empty body.
         timeout: Seconds to wait for the answer.
 
     Raises:
-        Refused: The server cannot be asked, or refuses.
+        Refused: The server cannot be reached, or refuses.
     """
     connection = _Connection(path, timeout)
     try:

@@ -16,11 +16,11 @@ from typing import Any
 from gymtwist.control.control_client import Refused, ask, download
 
 _VARIABLE = "GYMSOCK_CONTROL"
-#: Where the systemd unit of the documentation has the socket.
+#: Where the systemd unit in the documentation puts the socket.
 _DEFAULT = "/run/gymsock/control"
-#: Seconds to wait for an upgrade; the server gives up before.
+#: Seconds to wait for an upgrade; the server gives up sooner.
 _UPGRADE_TIMEOUT = 660.0
-#: Episodes of a session that are shown.
+#: How many episodes of a session to show.
 _SHOWN_EPISODES = 10
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
     Args:
-        arguments: Its words; None for those of this process.
+        arguments: The command-line arguments; None for those of this process.
     """
     given = _parser().parse_args(arguments)
     if given.process is not None:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print()
-    except BrokenPipeError:  # as of a pager that was left
+    except BrokenPipeError:  # such as when the user quits a pager
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -104,7 +104,7 @@ def _status(given: argparse.Namespace) -> None:
         _print_json(status)
         return
     libraries, nodes, earlier = status.pop("libraries"), status.pop("nodes"), status.pop("earlier_processes")
-    waiting = status.pop("waiting", [])  # a server that was started before it was updated has none
+    waiting = status.pop("waiting", [])  # a server that has not been upgraded yet has none
     rows = [(name.replace("_", " "), _text(name, value)) for name, value in status.items()]
     rows += [("earlier process", f"{process} ({_counted(count, 'session')})") for process, count in earlier.items()]
     rows += [("node", _node(each)) for each in nodes]
@@ -128,7 +128,7 @@ def _sessions(given: argparse.Namespace) -> None:
             _print_json(rows)
         elif rows:
             left_out = {"bytes_sent", "bytes_received"}
-            if not any(row["node"] for row in rows):  # the server is one of one machine
+            if not any(row["node"] for row in rows):  # the server has no nodes
                 left_out.add("node")
             _print_rows([name for name in rows[0] if name not in left_out], rows)
         else:
@@ -268,7 +268,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _print_rows(columns: Sequence[str], rows: Sequence[Any]) -> None:
-    """Print some fields of objects, with a heading."""
+    """Print selected fields of objects, with a heading."""
     heading = [name.replace("_", " ") for name in columns]
     _print_table([heading, *([_text(name, row[name]) for name in columns] for row in rows)])
 

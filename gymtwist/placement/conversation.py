@@ -1,4 +1,4 @@
-"""What a client and its worker have said to each other, as far as another worker must know it to go on."""
+"""What a client and its worker have exchanged, as far as another worker must know it to continue."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from gymtwist.protocol import websocket
 from gymtwist.protocol.framing import Framing, ProtocolName, locate
 from gymtwist.protocol.handshake import MAX_MAKE
 
-#: Bytes of unanswered requests that are kept; a session that has more of them ends with its node.
+#: Bytes of unanswered requests to keep; a session with more than that ends with its node.
 MOST_KEPT = 1024 * 1024
-#: How the reply to a make request begins, in JSON and in MessagePack; its ``op`` comes first.
+#: How the reply to a make request begins, in JSON and in MessagePack; ``op`` is its first field.
 _MADE = (b'"op":"make', b"\xa2op\xa4make", b"\xa2op\xabmake")
-#: Bytes of a reply in which that is.
+#: How many bytes of a reply to search for that.
 _HEAD = 40
 
 
 class Conversation:
     """Follows the requests and replies of one session.
 
-    A usual request costs it little: it is whole, and nothing else is on its way. It is not kept then, as the reply to
-    it would be an error. Other requests are kept until they are answered, since another worker must read them.
+    A typical request costs little: it arrives whole, with no other request pending. It is not kept, because it would be
+    answered with an error anyway. Other requests are kept until they are answered, since another worker would have to
+    read them.
 
     Args:
         protocol: The client's protocol.
         handshake: The handshake, which is the first request.
 
     Attributes:
-        make: The payload of the make message that was answered; empty before.
-        can_go_on: Whether another worker can go on, as far as is known.
-        has_spoken: Whether the client has got anything.
-        has_lost_requests: Whether the client has sent what is not kept, and no worker could read again.
+        make: The payload of the make message that was answered; empty before that.
+        can_go_on: Whether another worker can continue, as far as is known.
+        has_spoken: Whether the client has received anything.
+        has_lost_requests: Whether the client has sent requests that were not kept, so that no other worker can read
+            them.
     """
 
     def __init__(self, protocol: ProtocolName, handshake: bytes) -> None:
@@ -42,7 +44,7 @@ class Conversation:
         self._handshake = handshake
         self._requests, self._replies = counter_for(protocol), counter_for(protocol)
         self.can_go_on = self._requests is not None
-        #: The requests that are not answered; None for one that no worker needs to read again.
+        #: The unanswered requests; None for a request that no other worker needs to read.
         self._unanswered: collections.deque[bytes | None] = collections.deque([handshake])
         self._partial = bytearray()
         self._kept = len(handshake)
@@ -100,7 +102,7 @@ class Conversation:
             self.can_go_on = False
 
     def _look(self, data: memoryview) -> None:
-        """Look for the reply to a make request at the beginning of a reply."""
+        """Look for the reply to a make request at the start of a reply."""
         if self.make or len(self._head) >= _HEAD:
             return
         self._head += data[: _HEAD - len(self._head)]
@@ -108,9 +110,9 @@ class Conversation:
             self.make = self._payload(self._unanswered[0] or b"")
 
     def _payload(self, request: bytes) -> bytes:
-        """Return the payload of a whole request; empty if it cannot be known."""
+        """Return the payload of a whole request; empty if it is not known."""
         if self._protocol in websocket.OPCODES:
-            # The handshake comes without its frame; later requests are masked.
+            # The handshake is stored without its frame; later requests are masked.
             payload = request if request is self._handshake else b""
         else:
             try:
@@ -127,9 +129,9 @@ class Conversation:
             self._kept -= 0 if answered is None else len(answered)
 
     def take_over(self) -> None:
-        """Follow a conversation from here on: another connection had it, from the reply to the handshake.
+        """Follow a conversation from here on: another connection had it since the reply to the handshake.
 
-        A request is unanswered that is not kept.
+        It has one unanswered request, which was not kept.
         """
         self.make = self._payload(self._handshake)
         self.has_spoken = True
@@ -146,15 +148,15 @@ class Conversation:
 
     @property
     def has_part_of_reply(self) -> bool:
-        """Whether the client has got a part of a reply, and not the rest."""
+        """Whether the client has received only part of a reply."""
         return self._replies is None or self._replies.is_partial
 
     def unread(self) -> bytes:
-        """Return what another worker must read, if the first unanswered request is answered already."""
+        """Return what another worker must read, assuming that the first unanswered request has been answered."""
         later = list(self._unanswered)[1:]
         return b"".join(each or b"" for each in later) + bytes(self._partial)
 
     def resume(self) -> None:
-        """Note that the client is about to get the reply that it waits for."""
-        # The reply itself is counted when it comes.
+        """Note that the client is about to receive the reply that it waits for."""
+        # The reply itself is counted when it arrives.
         self._replies = counter_for(self._protocol)

@@ -1,7 +1,7 @@
-"""Adds up what the fronts of a cluster need: Ray keeps one request for room, and each request replaces the one before.
+"""Adds up the demand of all fronts of a cluster, since each of Ray's resource requests replaces the previous one.
 
-It is an actor of Ray, of which a cluster has one: fronts find it by its name. It outlives each of them, so that the
-request of a front that has died does not last.
+It is a Ray actor, one per cluster, which fronts find by its name. It outlives the fronts, so that the request of a
+front that has died does not last.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any
 import ray
 from ray.autoscaler.sdk import request_resources
 
-#: Its name and its namespace in the cluster.
+#: The actor's name and namespace in the cluster.
 NAME, NAMESPACE = "demand-keeper", "gymtwist"
-#: Seconds between two reports of a front, and seconds without one after which it is gone.
+#: Seconds between reports of a front, and seconds without a report after which the front counts as gone.
 REPORT_INTERVAL, FRONT_TIMEOUT = 5.0, 16.0
-#: Seconds between two looks at what has changed.
+#: Seconds between checks for changes.
 _INTERVAL = 0.25
 
 
 class DemandKeeper:
-    """Keeps the demand of each front, and asks Ray's autoscaler for room for all of it."""
+    """Keeps the demand of each front, and requests resources for the total from Ray's autoscaler."""
 
     def __init__(self) -> None:
-        #: By the ids of fronts: when each was heard last, and what it needs.
+        #: By front id: when its last report arrived, and its demand.
         self._fronts: dict[str, tuple[float, list[dict[str, Any]]]] = {}
         self._requested: list[dict[str, Any]] | None = None
         self._lock = threading.Lock()
-        # After a restart, all fronts must have been heard before the sum means anything.
+        # After a restart, the total is incomplete until all fronts have reported.
         has_forgotten = ray.get_runtime_context().was_current_actor_reconstructed
         self._not_before = time.monotonic() + (1.5 * REPORT_INTERVAL if has_forgotten else 0.0)
         self._last = time.monotonic()
         threading.Thread(target=self._run, daemon=True).start()
 
     def show(self, front: str, bundles: list[dict[str, Any]]) -> None:
-        """Note what a front needs.
+        """Note the demand of a front.
 
         Args:
-            front: Its id.
-            bundles: The resources of a session, the labels of its node, and the count of such sessions.
+            front: The id of the front.
+            bundles: For each kind of session: its resources, the labels of its node, and the number of sessions.
         """
         with self._lock:
             self._last = time.monotonic()
@@ -58,12 +58,12 @@ class DemandKeeper:
             time.sleep(_INTERVAL)
             try:
                 goes_on = self._look()
-            except Exception as error:  # the next look asks again
+            except Exception as error:  # the next check asks again
                 print(f"the autoscaler was not asked for room: {error}", file=sys.stderr)
         ray.kill(ray.get_runtime_context().current_actor)
 
     def _look(self) -> bool:
-        """Ask for room if the sum has changed; return whether there may be a front."""
+        """Request resources if the total has changed; return whether there may still be a front."""
         now = time.monotonic()
         with self._lock:
             self._fronts = {name: each for name, each in self._fronts.items() if now - each[0] < FRONT_TIMEOUT}

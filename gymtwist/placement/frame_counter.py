@@ -1,4 +1,4 @@
-"""Counts the messages that cross a relay, without keeping them."""
+"""Counts the messages that pass through a relay, without keeping them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIN, _CONTROL, _MASKED = 0x80, 0x08, 0x80
 
 
 class NoFrame(ValueError):
-    """The bytes begin no frame."""
+    """The bytes do not begin a frame."""
 
 
 class FrameCounter:
@@ -29,14 +29,14 @@ class FrameCounter:
         return bool(self._left or self._header)
 
     def is_one(self, data: memoryview) -> bool:
-        """Return whether these bytes, behind complete messages, are one message; False also if that is not known."""
+        """Return whether these bytes, after complete messages, are exactly one message; False also if unknown."""
         return False
 
     def ends(self, data: memoryview) -> list[int]:
-        """Return the offsets at which messages end within the bytes that come next.
+        """Return the offsets at which messages end within the next bytes.
 
         Raises:
-            NoFrame: The bytes begin no frame.
+            NoFrame: The bytes do not begin a frame.
         """
         found, at, size = [], 0, len(data)
         while at < size:
@@ -54,16 +54,19 @@ class FrameCounter:
         return found
 
     def _is_empty(self) -> bool:
-        """Return whether the header that was read last is that of an empty message."""
+        """Return whether the header that was just read is that of an empty message."""
         return False
 
     def _read_header(self, data: memoryview, at: int) -> int:
-        """Read bytes of a header, and note in ``_left`` how many bytes follow it; return the offset behind them."""
+        """Read bytes of a header; return the offset after them.
+
+        If the header is complete, set ``_left`` to the number of bytes that follow it; otherwise leave it 0.
+        """
         raise NotImplementedError
 
 
 class Int32Counter(FrameCounter):
-    """Counts frames behind a length of 32 bits."""
+    """Counts frames with a 32-bit length prefix."""
 
     def is_one(self, data: memoryview) -> bool:
         """See :meth:`FrameCounter.is_one`."""
@@ -103,7 +106,7 @@ class NetstringCounter(FrameCounter):
 
 
 class WebSocketCounter(FrameCounter):
-    """Counts messages of WebSocket; control frames do not count."""
+    """Counts WebSocket messages; control frames do not count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,6 +149,6 @@ _COUNTERS = {
 
 
 def counter_for(protocol: ProtocolName) -> FrameCounter | None:
-    """Return a counter of the messages of a protocol; None for the classic one, whose messages have no length."""
+    """Return a counter for the messages of a protocol; None for the classic one, whose messages have no length."""
     kind = _COUNTERS.get(protocol)
     return None if kind is None else kind()

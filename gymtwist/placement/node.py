@@ -1,4 +1,4 @@
-"""A node as the front sees it: its address, its room, and the link by which both know that the other is there."""
+"""A node as the front sees it: its address, its resources, and the link on which each end watches the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gymtwist.placement.node_resources import Demand, NodeResources, Taken
 from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.readiness import Readiness
 
-#: Seconds that the agent of a resting node has to start: as many as at first.
+#: Seconds that the agent of a resting node has to start; the first node of a cluster has as many.
 WAKE_TIMEOUT = 300.0
 
 
@@ -28,12 +28,12 @@ class NodeInfo(msgspec.Struct, frozen=True):
     Attributes:
         id: Its id in the cluster.
         host: Its IP address.
-        port: Where connections bring their tickets.
-        control_port: Where the front sends commands.
-        secret: What the front must know.
-        resources: Its resources, as Ray tells them.
+        port: The port for connections with tickets.
+        control_port: The port for the front's commands.
+        secret: What the front must present.
+        resources: Its resources, as reported by Ray.
         labels: Its labels.
-        gpus: The ids of its GPUs; empty for their numbers.
+        gpus: The ids of its GPUs; if empty, they are numbered.
         readiness: The environments that it can make.
     """
 
@@ -49,19 +49,19 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name for people: its address, and the beginning of its id."""
+        """The name for people: its address, and the first characters of its id."""
         return f"{self.host} ({self.id[:8]})"
 
 
 class NodeLink(Link):
-    """The front's end of the link with a node.
+    """The front's end of the link to a node.
 
     Args:
         reactor: The reactor.
         node: The node.
-        entered: Called when the node takes commands.
-        reported: Called with the fields of :class:`~.node_commands.Report`, and of :class:`~.node_commands.Ended` when
-            a session has ended.
+        entered: Called when the node accepts commands.
+        reported: Called with the fields of :class:`~.node_commands.Report`; with those of
+            :class:`~.node_commands.Ended` when a session has ended.
         expired: Called with a ticket that was not used in time.
         lost: Called once with the reason when the node is lost.
     """
@@ -88,7 +88,7 @@ class NodeLink(Link):
         self._beats.clock = reactor
 
     def connectionMade(self) -> None:
-        """Show the secret, and begin to watch the node."""
+        """Present the secret, and begin to watch the node; called by Twisted."""
         self._answered_at = self._reactor.seconds()
         self._beats.start(BEAT_INTERVAL, now=False)
         entering = self.callRemote(node_commands.Enter, secret=self._node.secret.encode(), version=gymtwist.__version__)
@@ -100,7 +100,7 @@ class NodeLink(Link):
     def _beat(self, intervals: int) -> None:
         now = self._reactor.seconds()
         if intervals > 2:
-            # This process itself was stopped or busy: the answers may have come, and not be read yet.
+            # This process itself was stopped or busy: answers may have arrived that are not read yet.
             self._answered_at = now
         elif now - self._answered_at > BEAT_TIMEOUT:
             self.lose(f"no answer for {BEAT_TIMEOUT:g} s")
@@ -112,27 +112,27 @@ class NodeLink(Link):
 
     @node_commands.Report.responder
     def report(self, **fields: Any) -> dict[str, Any]:
-        """A session has done something."""
+        """Note what a session has done."""
         self._reported(**fields)
         return {}
 
     @node_commands.Ended.responder
     def ended(self, **fields: Any) -> dict[str, Any]:
-        """A session has ended."""
+        """Note that a session has ended."""
         self._reported(**fields)
         return {}
 
     @node_commands.Expired.responder
     def expired(self, ticket: bytes) -> dict[str, Any]:
-        """A ticket was not used in time."""
+        """Note that a ticket was not used in time."""
         self._expired(ticket)
         return {}
 
     def lose(self, how: str) -> None:
-        """Count the node as lost.
+        """Treat the node as lost.
 
         Args:
-            how: Why.
+            how: Why, as a clause.
         """
         if self._lost is None:
             return
@@ -144,7 +144,7 @@ class NodeLink(Link):
         lost(how)
 
     def rest(self) -> None:
-        """Watch the node no more: its server is about to end."""
+        """Stop watching the node: its server is about to end."""
         self._lost = None
         if self._beats.running:
             self._beats.stop()
@@ -156,7 +156,7 @@ class NodeLink(Link):
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Handle the end of the link."""
+        """Handle the end of the link; called by Twisted."""
         super().connectionLost(reason)
         self.lose("its server has ended")
 
@@ -184,10 +184,10 @@ class _LinkFactory(Factory):
 class NodeState(enum.Enum):
     """Whether sessions can begin on a node."""
 
-    CONNECTING = enum.auto()  # its server runs, and has not let the front in
+    CONNECTING = enum.auto()  # its server is running, but has not let the front in yet
     OPEN = enum.auto()
     RESTING = enum.auto()  # it has no agent, so that an autoscaler may remove it
-    WAKING = enum.auto()  # it has a session, and its agent starts
+    WAKING = enum.auto()  # it has been given a session, and its agent is starting
     LOST = enum.auto()
 
 
@@ -197,15 +197,15 @@ class Node:
     Args:
         reactor: The reactor.
         info: The node.
-        entered: Called with the node when it takes sessions.
+        entered: Called with the node when it accepts sessions.
         lost: Called with the node and the reason when it is lost.
 
     Attributes:
         info: The node.
-        sessions: Its sessions by their tickets.
-        resources: What it has, and what of that is free.
+        sessions: Its sessions by ticket.
+        resources: Its total and free resources.
         state: Whether sessions can begin there.
-        idle_since: The reactor's time at which its last session ended.
+        idle_since: When its last session ended, in the reactor's time.
         shares_memory: Whether clients on its machine may share memory with their workers.
     """
 
@@ -219,27 +219,27 @@ class Node:
         self.idle_since = reactor.seconds()
         self._reactor = reactor
         self._entered, self._lost = entered, lost
-        #: What to call when it is open, and what gives up waiting for that.
+        #: Functions to call when it is open, and the timer that gives up waiting for that.
         self._awaiting: list[Callable[[], None]] = []
         self._timer: Any = None
         self.connect(info)
 
     @property
     def takes_sessions(self) -> bool:
-        """Whether it can be given sessions; they begin when it is open."""
+        """Whether it can be given sessions, which begin once it is open."""
         return self.state in (NodeState.OPEN, NodeState.RESTING, NodeState.WAKING)
 
     def room(self, demand: Demand) -> int:
-        """Return how many more sessions it has room for that take this."""
+        """Return how many more sessions with this demand it has room for."""
         return self.resources.room(demand)
 
     def enter(self, ticket: bytes, session: Any, demand: Demand) -> str | None:
-        """Give a session what it takes.
+        """Allocate resources to a session.
 
         Args:
             ticket: The ticket of the session.
             session: The session.
-            demand: What it takes.
+            demand: What the session needs.
 
         Returns:
             The ids of its GPUs; None on a node without GPUs.
@@ -249,7 +249,7 @@ class Node:
         return self.resources.gpus_of(taken)
 
     def leave(self, ticket: bytes) -> None:
-        """Take back what a session has."""
+        """Release the resources of a session."""
         self.sessions.pop(ticket, None)
         self.idle_since = self._reactor.seconds()
         taken = self._taken.pop(ticket, None)
@@ -267,7 +267,7 @@ class Node:
         self._reactor.connectTCP(info.host, info.control_port, _LinkFactory(self._link), timeout=5)
 
     def when_open(self, act: Callable[[], None]) -> None:
-        """Call a function when sessions can begin: now, or later; never if the node is lost before."""
+        """Call a function when sessions can begin: now or later; never if the node is lost first."""
         if self.state is NodeState.OPEN:
             act()
         else:
@@ -279,19 +279,19 @@ class Node:
         self._link.rest()
 
     def wake(self) -> None:
-        """Note that its agent is about to start, for which there is a limited time."""
+        """Note that its agent is about to start; it is lost if that takes too long."""
         self.state = NodeState.WAKING
         self._timer = self._reactor.callLater(WAKE_TIMEOUT, self.lose, f"no agent started within {WAKE_TIMEOUT:g} s")
 
     def lose(self, how: str) -> None:
-        """Count the node as lost."""
+        """Treat the node as lost."""
         if self.state in (NodeState.RESTING, NodeState.WAKING):
             self._lose(how)
         else:
             self._link.lose(how)
 
     def close(self) -> None:
-        """Let go of the node, which then ends its sessions."""
+        """Release the node, which then ends its sessions."""
         self._stop_timer()
         self.state = NodeState.LOST
         self._link.close()
@@ -327,7 +327,7 @@ class Node:
             session.ticket_expired()
 
     def expect(self, **fields: Any) -> defer.Deferred[Any]:
-        """Tell the node which connection is to come; see :class:`~.node_commands.Expect`."""
+        """Tell the node which connection to expect; see :class:`~.node_commands.Expect`."""
         answer: defer.Deferred[Any] = self._link.callRemote(node_commands.Expect, **fields)
         return answer
 

@@ -1,4 +1,4 @@
-"""The agent of a node: an actor of Ray that starts the node's server as its child, and ends with it."""
+"""The agent of a node: a Ray actor that starts the node's server as a subprocess, and ends with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_PRINTED = 2000
 
 
 class NodeAgent:
-    """The agent of a node; it carries no steps, and takes no CPU of Ray's count."""
+    """The agent of a node; it takes no part in steps, and uses no CPU in Ray's accounting."""
 
     def __init__(self) -> None:
         self._server: subprocess.Popen[bytes] | None = None
@@ -31,19 +31,19 @@ class NodeAgent:
             options: The options of the front.
 
         Returns:
-            Where the node listens, and what the front must know.
+            Where the node listens, and what the front must know about it.
 
         Raises:
-            RuntimeError: It does not start; the message has the reason.
+            RuntimeError: The server does not start; the message has the reason.
         """
         host, secret = ray.util.get_node_ip_address(), secrets.token_hex(32)
-        # Environments get none of Ray's variables: they tell where its tokens are.
+        # Environments get none of Ray's variables, which say where its tokens are.
         variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         variables["PYTHONHASHSEED"] = "0"
         if not variables.get("CUDA_VISIBLE_DEVICES"):
-            # Ray hides all GPUs from an actor that takes none, but its sessions may.
+            # Ray hides all GPUs from an actor that uses none, but its sessions may use them.
             variables.pop("CUDA_VISIBLE_DEVICES", None)
-        # In the process group of the agent, which Ray kills.
+        # It stays in the agent's process group, which Ray kills.
         server = self._server = subprocess.Popen(
             [sys.executable, "-m", "gymtwist.placement"],
             stdin=subprocess.PIPE,
@@ -61,6 +61,6 @@ class NodeAgent:
         return {"host": host, "secret": secret, "gpus": visible_gpus(task["raylet"]), **json.loads(line)}
 
     def wait(self) -> int:
-        """Wait until the server has ended; return its exit status."""
+        """Wait until the server has ended, and return its exit status."""
         assert self._server is not None
         return self._server.wait()

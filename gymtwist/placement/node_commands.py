@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
-#: Random bytes of a secret or a ticket; each is written in hexadecimal.
+#: The sizes in bytes of secrets and tickets, which are random and written in hexadecimal.
 SECRET_BYTES = 32
 TICKET_BYTES = 16
-#: Seconds between two heartbeats, and seconds without an answer after which a node is lost.
+#: Seconds between heartbeats, and seconds without an answer after which a node is lost.
 BEAT_INTERVAL, BEAT_TIMEOUT = 0.5, 1.75
-#: Seconds without a heartbeat after which a node ends, with all sessions.
+#: Seconds without a heartbeat after which a node ends, along with all its sessions.
 FRONT_TIMEOUT = 3.0
-#: Seconds between two reports of a session that makes progress.
+#: Seconds between reports of a session that makes progress.
 REPORT_INTERVAL = 1.0
 #: Seconds in which a ticket must be used.
 TICKET_TIMEOUT = 10.0
 
 
 class Refused(Exception):
-    """The node does not do what it was asked for; the message is the reason."""
+    """The node refuses to do what it was asked; the message is the reason."""
 
 
 class Enter(amp.Command):
-    """Front to node, first: show that you know the secret of the node."""
+    """Front to node, first: prove that you know the node's secret."""
 
     arguments = [(b"secret", amp.String()), (b"version", amp.Unicode())]
     errors = {Refused: b"REFUSED"}
 
 
 class Beat(amp.Command):
-    """Front to node: show that you are there, and learn that the front is."""
+    """Front to node: show that you are alive; the node learns that the front is."""
 
 
 class Expect(amp.Command):
-    """Front to node: serve the connection that brings this ticket.
+    """Front to node: serve the connection that presents this ticket.
 
-    With a recovery reply, the session goes on that another node has lost: the client first gets this reply, and the
-    environment is made again from the make message, if there is one.
+    With a recovery reply, this continues a session that another node has lost: the client first gets this reply, and
+    the environment is made again from the make message, if there is one.
     """
 
     arguments = [
@@ -58,7 +58,7 @@ class End(amp.Command):
 
 
 class Report(amp.Command):
-    """Node to front: what a session has done so far, and at which time of the node's clock."""
+    """Node to front: what a session has done so far, with the time by the node's clock."""
 
     arguments = [
         (b"ticket", amp.String()),
@@ -71,7 +71,7 @@ class Report(amp.Command):
 
 
 class Ended(amp.Command):
-    """Node to front: a session has ended; what it sent is on its way to the client."""
+    """Node to front: a session has ended; its last output is on its way to the client."""
 
     arguments = [
         (b"ticket", amp.String()),
@@ -84,7 +84,7 @@ class Ended(amp.Command):
 
 
 class Expired(amp.Command):
-    """Node to front: no connection has brought a ticket in time, and none can any more."""
+    """Node to front: no connection has presented a ticket in time, and now none can."""
 
     arguments = [(b"ticket", amp.String())]
     requiresAnswer = False

@@ -1,4 +1,4 @@
-"""The node's end: connections that bring tickets, and the link with the front."""
+"""The node's side: connections that present tickets, and the link to the front."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from gymtwist.server.session_events import Ended, SessionEvent
 from gymtwist.server.unserved_connection import Transitions
 from gymtwist.worker.amp_commands import Link
 
-#: Bytes of a ticket and the line end behind it.
+#: Bytes of a ticket and its line end.
 _TICKET_LINE = 2 * TICKET_BYTES + 1
 _KILLED = "the front has killed it"
-#: Until a connection to the control port has shown the secret: bytes that it may send, and seconds that it has.
+#: Limits before a control connection has presented the secret: bytes that it may send, and seconds that it may take.
 _MOST_TO_ENTER, _TIME_TO_ENTER = 4096, 10.0
-#: How many such connections there may be; the oldest is closed for another one.
+#: The maximum number of such connections; beyond it, the oldest is closed.
 _MOST_ENTERING = 16
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What the front has said of a connection that is to come; see :class:`~.node_commands.Expect`."""
+    """What the front has announced about a connection; see :class:`~.node_commands.Expect`."""
 
     session: int
     handshake: Handshake
@@ -48,7 +48,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class Tickets:
-    """The connections that are expected or served, by their tickets; each ticket can be used once.
+    """The connections that are expected or being served, by ticket; a ticket can be used once.
 
     Args:
         reactor: Provides the time.
@@ -62,7 +62,7 @@ class Tickets:
         self.tell: Callable[..., None] = _ignore
 
     def expect(self, ticket: bytes, expected: Expected) -> None:
-        """Let a connection use a ticket, for a while."""
+        """Allow a connection to use a ticket, for a limited time."""
         self._expected[ticket] = expected
         self._reactor.callLater(TICKET_TIMEOUT, self._expire, ticket)
 
@@ -71,16 +71,16 @@ class Tickets:
             self.tell(node_commands.Expired, ticket=ticket)
 
     def redeem(self, ticket: bytes) -> Expected | None:
-        """Take what belongs to a ticket; None if there is no such ticket, or no more."""
+        """Take what was announced for a ticket; None if there is no such ticket, or it was used or has expired."""
         return self._expected.pop(ticket, None)
 
     def serves(self, ticket: bytes, connection: NodeConnection, number: int) -> None:
-        """Note which session a ticket has begun."""
+        """Note which connection and session a ticket was used for."""
         self.served[ticket] = connection
         self._numbers[number] = ticket
 
     def __call__(self, event: SessionEvent) -> None:
-        """Tell the front of the end of a session."""
+        """Tell the front when a session ends; subscribed to the session events."""
         if isinstance(event, Ended):
             ticket = self._numbers.pop(event.session.number, None)
             if ticket is not None:
@@ -95,7 +95,7 @@ class Tickets:
                 )
 
     def report(self) -> None:
-        """Tell the front what sessions have done, if they have done anything."""
+        """Tell the front what the sessions have done since the last report."""
         for ticket, connection in self.served.items():
             told = connection.told()
             if told and told != connection.last_told:
@@ -112,20 +112,20 @@ class Tickets:
 
 
 def _ignore(*_: object, **__: object) -> None:
-    """Tell nobody: no front has entered yet."""
+    """Do nothing: no front has entered yet."""
 
 
 class NodeConnection(GymProtocol):
-    """A connection whose client, the front or one that the front has sent, has a ticket in place of a handshake."""
+    """A connection that presents a ticket instead of a handshake, made by the front or by a redirected client."""
 
     factory: NodeFactory
     _ticket = b""
     _expected: Expected | None = None
-    #: What the front was told last.
+    #: What the front was last told.
     last_told = b""
 
     def read(self, data: bytes) -> None:
-        """Read the ticket, and begin the session that belongs to it."""
+        """Read the ticket, and begin its session."""
         received = self.reader.received
         received += data
         if len(received) < _TICKET_LINE:
@@ -143,7 +143,7 @@ class NodeConnection(GymProtocol):
         self.factory.admission.enter(self)
 
     def new_session(self, handshake: Handshake) -> Session:
-        """Return the session that the ticket is for."""
+        """Return a new session for the ticket."""
         assert self._expected is not None
         expected = self._expected
         session = self.factory.new_session(
@@ -160,15 +160,15 @@ class NodeConnection(GymProtocol):
     }
 
     def told(self) -> bytes:
-        """Return what the session has done."""
+        """Return the session's progress as words of its status; empty before it has begun."""
         return b"" if self._session is None else self._session.status.told()
 
     def used(self) -> tuple[int, float]:
-        """Return the memory that the session's process holds, and the processor time that it had."""
+        """Return the bytes held by the session's process, and its processor time in seconds."""
         return (0, 0.0) if self._session is None else self._session.used()
 
     def end_session(self, *, kill: bool) -> None:
-        """End the session for the front."""
+        """End the session, as the front has asked."""
         if self.state in (State.SERVING, State.ABANDONED):
             self.handle(*((Event.KILL, _KILLED) if kill else (Event.HANG_UP, "the client left")))
         elif kill and self._session is not None:
@@ -179,7 +179,7 @@ class NodeFactory(GymFactory):
     """Builds the protocol of each connection to a node.
 
     Args:
-        tickets: The connections that are expected.
+        tickets: The expected connections.
         shared: The arguments of ``GymFactory``.
     """
 
@@ -189,10 +189,10 @@ class NodeFactory(GymFactory):
 
 
 class FrontLink(Link):
-    """The node's end of the link with the front; until the secret is shown, anybody may be at the other end.
+    """The node's end of the link to the front; until the secret has been presented, anybody may be at the other end.
 
     Args:
-        control: What the links have in common.
+        control: What the links share.
     """
 
     transport: Any
@@ -204,7 +204,7 @@ class FrontLink(Link):
         self._received = 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse received bytes: AMP itself does not limit how many a box has."""
+        """Parse received bytes, and limit them before the secret is presented: AMP itself has no limit on a box."""
         if not self._has_entered:
             self._received += len(data)
             if self._received > _MOST_TO_ENTER:
@@ -213,7 +213,7 @@ class FrontLink(Link):
         super().dataReceived(data)
 
     def ampBoxReceived(self, box: Any) -> None:
-        """Handle a box; only one that knows the secret can do more than enter."""
+        """Handle a box; until the secret has been presented, only ``Enter`` is accepted."""
         if not self._has_entered and box.get(b"_command") != node_commands.Enter.commandName:
             self.transport.abortConnection()
             return
@@ -221,7 +221,7 @@ class FrontLink(Link):
 
     @node_commands.Enter.responder
     def enter(self, secret: bytes, version: str) -> dict[str, Any]:
-        """Let the front in that started this node."""
+        """Let in the front that started this node."""
         if not hmac.compare_digest(secret, self._control.secret):
             raise node_commands.Refused("the secret is wrong")
         if version != gymtwist.__version__:
@@ -234,7 +234,7 @@ class FrontLink(Link):
 
     @node_commands.Beat.responder
     def beat(self) -> dict[str, Any]:
-        """Show that the node is there."""
+        """Answer a heartbeat."""
         self._control.beat()
         return {}
 
@@ -252,7 +252,7 @@ class FrontLink(Link):
         """Expect a connection."""
         name = ProtocolName(protocol.decode())
         first = read_message(name, handshake, handshake) if name in websocket.OPCODES else read_handshake(handshake)
-        assert first is not None  # the front has read it
+        assert first is not None  # the front has read it already
         settings = msgspec.json.decode(overrides) if overrides else {}
         self._control.tickets.expect(ticket, Expected(session, first, recovery_reply, make, settings))
         return {}
@@ -266,25 +266,25 @@ class FrontLink(Link):
         return {}
 
     def tell(self, command: type[amp.Command], **fields: Any) -> None:
-        """Tell the front something of a session."""
+        """Send the front a command about a session."""
         if self.transport is not None:
             self.callRemote(command, **fields)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Handle the end of the link."""
+        """Handle the end of the link; called by Twisted."""
         super().connectionLost(reason)
         self._control.no_stranger(self)
         self._control.left(self)
 
 
 class ControlFactory(Factory):
-    """Builds the links with the front, of which there is one at a time.
+    """Builds the links to the front, one of which is active at a time.
 
     Args:
         reactor: Provides the time.
-        secret: What the front must know.
-        tickets: The connections that are expected.
-        abandoned: Called when there is no front any more.
+        secret: What the front must present.
+        tickets: The expected connections.
+        abandoned: Called when the front is gone.
     """
 
     noisy = False
@@ -296,7 +296,7 @@ class ControlFactory(Factory):
         self._abandoned = abandoned
         self._link: FrontLink | None = None
         self._timer: Any = None
-        #: The links that have not shown the secret, and what closes them.
+        #: The links that have not presented the secret, each with the timer that closes it.
         self._strangers: dict[FrontLink, Any] = {}
         self._reports = task.LoopingCall(tickets.report)
         self._reports.clock = reactor
@@ -315,17 +315,17 @@ class ControlFactory(Factory):
             link.transport.abortConnection()
 
     def no_stranger(self, link: FrontLink) -> None:
-        """Note that a link has shown the secret, or has ended."""
+        """Note that a link has presented the secret, or has ended."""
         timeout = self._strangers.pop(link, None)
         if timeout is not None and timeout.active():
             timeout.cancel()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the front for as long as this."""
+        """Wait this many seconds for the front."""
         self._timer = self._reactor.callLater(seconds, self._abandoned)
 
     def entered(self, link: FrontLink) -> None:
-        """Take commands from a link."""
+        """Accept commands from a link."""
         self.no_stranger(link)
         self._link = link
         self.tickets.tell = link.tell
@@ -334,7 +334,7 @@ class ControlFactory(Factory):
         self.beat()
 
     def beat(self) -> None:
-        """Note that the front is there."""
+        """Note that the front is alive."""
         if self._timer is None:
             self._timer = self._reactor.callLater(FRONT_TIMEOUT, self._abandoned)
         else:

@@ -1,4 +1,4 @@
-"""What a node has, what its sessions take of it, and which of its GPUs each of them has."""
+"""What a node has, what its sessions take, and which GPUs each session has."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.session_needs import holds, read_needs
 from gymtwist.worker.access_policy import is_among
 
-#: Ray counts resources in units of this part of one.
+#: Resources are counted in ten-thousandths, as Ray does.
 _UNITS = 10_000
-#: The room of a node of which sessions take nothing.
+#: How many sessions a node has room for if sessions take nothing.
 _UNBOUNDED = 1000
 _GPU = "GPU"
-#: How the names begin of resources that Ray adds by itself, and no session takes.
+#: Prefixes of resources that Ray adds itself and no session takes.
 _RAYS_OWN = ("memory", "object_store_memory", "node:", "accelerator_type:")
-#: The resource of Ray that only its head has.
+#: A resource that only the head node of a Ray cluster has.
 HEAD = "node:__internal_head__"
 
 
@@ -27,9 +27,9 @@ class Demand(msgspec.Struct, frozen=True):
     """What one session takes.
 
     Attributes:
-        resources: Units of each resource, by the names that Ray has for them; none of 0.
+        resources: Units of each resource, by Ray's names; none is 0.
         labels: Conditions for the labels of its node.
-        fields: Which option says how much it takes of each resource and label, for errors.
+        fields: For each resource and label, which option set its value; for error messages.
     """
 
     resources: tuple[tuple[str, int], ...] = ()
@@ -38,22 +38,22 @@ class Demand(msgspec.Struct, frozen=True):
 
     @property
     def bundle(self) -> dict[str, float]:
-        """The resources as Ray writes them."""
+        """The resources in the form that Ray uses."""
         return {name: units / _UNITS for name, units in self.resources}
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return a description for people."""
         parts = [f"{units / _UNITS:g} {name}" for name, units in self.resources]
         parts += [f"a node with {key}={condition}" for key, condition in self.labels]
         return ", ".join(parts) or "nothing"
 
     def field(self, name: str) -> str:
-        """Return which option says how much it takes of a resource, or what a label (``labels.zone``) must be."""
+        """Return which option set the amount of a resource, or the condition for a label (``labels.zone``)."""
         return dict(self.fields)[name]
 
 
 class Demands:
-    """What sessions take, by the environments that they ask for first.
+    """What sessions take, by the environment that each asks for first.
 
     Args:
         options: The options of the server.
@@ -65,18 +65,18 @@ class Demands:
         self._all |= {name: float(amount) for name, _, amount in named}
         self._fields = {"CPU": "--session-cpus", _GPU: "--session-gpus"}
         self._needs = read_needs(options.session_needs)
-        #: The resources and the labels that matter to any session.
+        #: The resources and the labels that are relevant to any session.
         self._named = sorted({*self._all, *(name for needs in self._needs.values() for name in needs.resources)})
         self._keys = sorted({key for needs in self._needs.values() for key in needs.labels})
         self.of = functools.lru_cache(maxsize=1024)(self._of)
-        #: What a session takes that no pattern matches.
+        #: What a session takes if no pattern matches.
         self.usual = self._demand("", {}, {}, {})
 
     def _of(self, environment: str) -> Demand:
         """Return what a session of an environment takes.
 
         Args:
-            environment: The id; empty for none.
+            environment: The id of the environment; empty for none.
         """
         for pattern, needs in self._needs.items():
             if pattern == "*" or is_among((pattern,), environment):
@@ -86,7 +86,7 @@ class Demands:
         return self.usual
 
     def kind(self, node: NodeResources) -> tuple[Any, ...]:
-        """Return what distinguishes a node from those of other kinds: no two nodes have exactly the same memory."""
+        """Return the values that distinguish kinds of nodes; others, such as the exact memory, differ on every node."""
         return node.among(self._named, self._keys)
 
     def _demand(
@@ -103,11 +103,11 @@ class Demands:
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What one session has of a node.
+    """What one session has taken of a node.
 
     Attributes:
         demand: What it takes.
-        gpus: The indices of its GPUs among those of the node.
+        gpus: The indices of its GPUs among the node's.
     """
 
     demand: Demand
@@ -118,9 +118,9 @@ class NodeResources:
     """The resources and labels of a node.
 
     Args:
-        resources: Its resources, as Ray tells them.
+        resources: Its resources, as reported by Ray.
         labels: Its labels.
-        gpus: The ids of its GPUs; without any, they are numbered.
+        gpus: The ids of its GPUs; if there are fewer than its GPUs, they are numbered instead.
     """
 
     def __init__(
@@ -135,12 +135,12 @@ class NodeResources:
         self._sessions = 0
 
     def among(self, resources: Sequence[str], labels: Sequence[str]) -> tuple[Any, ...]:
-        """Return how much it has of some resources, and its values of some labels."""
+        """Return how much it has of these resources, and its values of these labels."""
         return tuple(self._all.get(name, 0) for name in resources), tuple(map(self._labels.get, labels))
 
     @property
     def shares(self) -> dict[str, tuple[float, float]]:
-        """How much of each resource is taken, and how much there is, by name; without those that Ray adds by itself."""
+        """How much of each resource is taken, and the total, by name; without those that Ray adds itself."""
         return {
             name: ((units - self._free[name]) / _UNITS, units / _UNITS)
             for name, units in sorted(self._all.items())  # Ray tells them in any order
@@ -148,14 +148,14 @@ class NodeResources:
         }
 
     def spares(self, demand: Demand, held: Demand) -> bool:
-        """Return whether a session leaves as much free as another one needs of the resources that both take."""
+        """Return whether a session would leave enough for another one, of the resources that both take."""
         needed = dict(held.resources)
         return all(
             self._free.get(name, 0) - units >= needed[name] for name, units in demand.resources if name in needed
         )
 
     def room(self, demand: Demand) -> int:
-        """Return how many more sessions fit that take this."""
+        """Return how many more sessions with this demand fit."""
         if self._unmet_label(demand) is not None:
             return 0
         rooms = (
@@ -173,7 +173,7 @@ class NodeResources:
         return next((key for key, condition in demand.labels if not holds(condition, self._labels.get(key))), None)
 
     def why_never(self, demand: Demand) -> str:
-        """Return what it lacks for such a session even if there is no other one; empty if it lacks nothing."""
+        """Return what the node lacks for such a session even when empty, as a clause; empty if it lacks nothing."""
         key = self._unmet_label(demand)
         if key is not None:
             value = self._labels.get(key)
@@ -187,9 +187,9 @@ class NodeResources:
         return ""
 
     def take(self, demand: Demand) -> Taken:
-        """Take what a session needs, which there is room for.
+        """Take what a session needs; there must be room for it.
 
-        Part of a GPU is taken where least is left, so that others stay whole.
+        A fraction of a GPU is taken where least is left, so that other GPUs stay whole.
         """
         units = dict(demand.resources).get(_GPU, 0)
         each = min(units, _UNITS)
@@ -200,7 +200,7 @@ class NodeResources:
         return taken
 
     def give_back(self, taken: Taken) -> None:
-        """Give back what a session has taken."""
+        """Give back what a session had taken."""
         self._change(taken, 1)
 
     def _change(self, taken: Taken, sign: int) -> None:
@@ -212,5 +212,5 @@ class NodeResources:
                     self._free_gpus[index] += sign * min(units, _UNITS)
 
     def gpus_of(self, taken: Taken) -> str | None:
-        """Return the ids of the GPUs of a session, for ``CUDA_VISIBLE_DEVICES``; None on a node without GPUs."""
+        """Return the ids of a session's GPUs, for ``CUDA_VISIBLE_DEVICES``; None on a node without GPUs."""
         return ",".join(self._gpus[index] for index in taken.gpus) if self._gpus else None

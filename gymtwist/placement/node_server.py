@@ -1,4 +1,4 @@
-"""The server of a node: it has the workers, and serves those connections that the front has announced."""
+"""The server of a node: it runs the workers, and serves the connections that the front has announced."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from gymtwist.worker.readiness import Readiness
 
 #: Seconds that a new node waits for the front.
 _ENTER_TIMEOUT = 60.0
-#: Seconds between two looks at the raylet, and how many of them must find it stopped.
+#: Seconds between checks of the raylet, and how many in a row must find it stopped.
 _RAYLET_INTERVAL, _MOST_STOPPED = 0.5, 4
-#: Exit status of a node whose front or raylet has gone.
+#: The exit status of a node whose front or raylet is gone.
 ABANDONED = 3
 
 
@@ -38,7 +38,7 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         host: The IP address to listen on.
-        secret: What the front must know.
+        secret: What the front must present.
         options: The options of the server, as the front has them.
         raylet: The id of the process that the node must not outlive; 0 for none.
     """
@@ -50,11 +50,11 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Listening(msgspec.Struct, frozen=True):
-    """What a node says once it serves.
+    """What a node reports once it serves.
 
     Attributes:
-        port: Where connections bring their tickets.
-        control_port: Where the front sends commands.
+        port: The port for connections with tickets.
+        control_port: The port for the front's commands.
         readiness: The environments that it can make.
     """
 
@@ -65,11 +65,11 @@ class Listening(msgspec.Struct, frozen=True):
 
 @implementer(IReadDescriptor)
 class _Watched:
-    """A descriptor whose event ends the node: that of the agent's pipe, or that of the raylet.
+    """A descriptor whose first event ends the node: the agent's pipe, or the raylet's pidfd.
 
     Args:
         descriptor: The descriptor.
-        act: Called at its first event.
+        act: Called on its first event.
     """
 
     def __init__(self, descriptor: int, act: Any) -> None:
@@ -77,7 +77,7 @@ class _Watched:
         self._act = act
 
     def logPrefix(self) -> str:
-        """Return the name for the reactor's log."""
+        """Return the name for the reactor's log; called by Twisted."""
         return "watched"
 
     def fileno(self) -> int:
@@ -97,7 +97,7 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
     """Return the options of a node's server.
 
     Args:
-        given: Those of the front.
+        given: The options of the front.
         host: The IP address to listen on.
     """
     escaped = host.replace(":", "\\:")
@@ -109,7 +109,7 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
         "no_http": True,
         "trusted_network": True,
         "queue": 0,
-        # What is delegated to Ray is not the node's to divide, unless the operator says so.
+        # A group that is delegated to Ray is not the node's to divide, unless the operator says so.
         "cgroups": "on" if given.get("cgroups") == "on" else "off",
     }
     dropped = dict.fromkeys(("config", "identities", "control", "client_ca", "place", "runtime_env"))
@@ -118,12 +118,12 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
 
 
 class NodeServer:
-    """The service of a node, with its two ports, and what ends it.
+    """The service of a node, with its two ports and what ends it.
 
     Args:
         reactor: The reactor.
         task: What to do.
-        tell: Called with one line, once the node serves.
+        tell: Called with one line once the node serves.
     """
 
     def __init__(self, reactor: Any, task: Task, tell: Any) -> None:
@@ -140,7 +140,7 @@ class NodeServer:
         self._service.factory.events.subscribe(self._tickets)
 
     def start(self) -> None:
-        """Start the workers, listen, and watch what the node must not outlive."""
+        """Start the workers, listen, and watch the processes that the node must not outlive."""
         for descriptor in (sys.stdin.fileno(), *self._raylet()):
             self._reactor.addReader(_Watched(descriptor, lambda: self._leave("its agent or the raylet has ended")))
         if self._task.raylet:
@@ -168,7 +168,7 @@ class NodeServer:
         return []
 
     def _look_at_raylet(self) -> None:
-        """Leave if the raylet is a zombie, or has been stopped for a while: its machine is to be thought lost."""
+        """Exit if the raylet is a zombie or has been stopped for a while: then the machine is to be treated as lost."""
         try:
             state = Path(f"/proc/{self._task.raylet}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
@@ -179,7 +179,7 @@ class NodeServer:
         self._reactor.callLater(_RAYLET_INTERVAL, self._look_at_raylet)
 
     def _leave(self, why: str) -> None:
-        """End at once: every worker ends with its link to this process."""
+        """Exit at once: every worker ends when its link to this process closes."""
         log.info("The node ends: {why}", why=why)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -187,13 +187,13 @@ class NodeServer:
 
 
 def rank_as(process: int) -> None:
-    """Take the priority of another process, and its score for the kernel when memory runs out.
+    """Take over another process's priority and its OOM score.
 
-    Ray lowers both for its actors: the sessions of a node would run only while nothing else does, and all of them would
-    end before the one that takes too much memory.
+    Ray lowers both for its actors: the sessions of a node would run only while nothing else does, and all would be
+    killed before the one that takes too much memory.
 
     Args:
-        process: The other process.
+        process: The id of the other process.
     """
     score = Path(f"/proc/{process}/oom_score_adj").read_bytes()
     try:
@@ -206,7 +206,7 @@ def rank_as(process: int) -> None:
 
 
 def main(reactor: Any) -> None:
-    """Run the server of a node: the first line of standard input is its task, and it tells when it serves.
+    """Run the server of a node; the first line of standard input is its task, and it reports on standard output.
 
     Args:
         reactor: The reactor.
@@ -222,7 +222,7 @@ def main(reactor: Any) -> None:
     if task.raylet:
         rank_as(task.raylet)
     report = os.dup(1)
-    os.dup2(2, 1)  # what anything prints goes to the log
+    os.dup2(2, 1)  # output of any other code goes to the log
     observers: Any = [textFileLogObserver(sys.stderr)]
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
 

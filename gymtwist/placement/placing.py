@@ -1,4 +1,4 @@
-"""What ``--place`` chooses: the pool of workers on other machines."""
+"""Builds what ``--place`` selects: the pool of workers on other machines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gymtwist.server.server_options import ServerOptions
 
 
 def place(reactor: Any, options: ServerOptions) -> tuple[RemoteStarter, RemotePool]:
-    """Return what starts workers on the nodes of a cluster, and their pool.
+    """Return the starter that connects to the cluster, and the pool of workers on its nodes.
 
     Args:
         reactor: The reactor.
         options: The options of the server.
     """
     given = msgspec.to_builtins(options)
-    # A client that a relay serves is not on the node, even if it is on the same machine.
+    # A relay keeps a client off the node, even one on the same machine.
     given["no_shared_memory"] = True
     address = "" if options.place == "ray" else options.place
     runtime_env = json.loads(Path(options.runtime_env).read_bytes()) if options.runtime_env else None

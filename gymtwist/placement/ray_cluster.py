@@ -1,4 +1,4 @@
-"""The front's end of the process that speaks to Ray."""
+"""The front's end of the process that talks to Ray."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from gymtwist.placement.node import NodeInfo
 from gymtwist.placement.node_resources import Demand
 from gymtwist.server.server_log import log
 
-#: Seconds to connect to the cluster and to start the first node, which may have to install a runtime environment.
+#: Seconds to connect to the cluster and start the first node, which may have to install a runtime environment.
 _START_TIMEOUT = 300.0
-#: Seconds before the process is started again when it has ended.
+#: Seconds before the process is restarted after it has ended.
 _RESTART_DELAY = 2.0
-#: Seconds that it has to end.
+#: Seconds that the process has to end.
 _STOP_TIMEOUT = 5.0
 
 
 class RayCluster:
-    """Starts the process that speaks to Ray, and again if it ends.
+    """Starts the process that talks to Ray, and restarts it if it ends.
 
     Args:
         reactor: The reactor.
         address: The address of the cluster; empty for the one that Ray finds.
-        options: The options of the front, for nodes.
-        runtime_env: Ray's description of what nodes need; see ``ray.init``.
+        options: The options of the front, for the nodes.
+        runtime_env: Ray's description of what nodes need, see ``ray.init``; None for nothing.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class RayCluster:
         self._stopped: defer.Deferred[None] | None = None
 
     def start(self) -> NodeInfo | None:
-        """Connect, and wait for the first node; the reactor does not run yet.
+        """Connect, and wait for the first node; blocks, so call it before the reactor runs.
 
         Returns:
             The first node; None if the cluster has none.
 
         Raises:
-            WorkerStartError: It cannot connect, or a node's server does not start.
+            WorkerStartError: The process cannot connect, or a node's server does not start.
         """
         self._launch()
         deadline = time.monotonic() + _START_TIMEOUT
@@ -101,7 +101,7 @@ class RayCluster:
         self._socket = ours
 
     def _next(self, deadline: float) -> dict[str, Any]:
-        """Wait for the next thing that the process says."""
+        """Wait for the next message from the process."""
         assert self._socket is not None
         while b"\n" not in self._received:
             readable, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
@@ -116,7 +116,7 @@ class RayCluster:
         return said
 
     def follow(self, up: Callable[[NodeInfo], None], down: Callable[[str], None]) -> None:
-        """Call these functions when a node serves, and when it does not any more."""
+        """Set the functions to call when a node starts serving, and when it stops."""
         self._up, self._down = up, down
         early, self._early = self._early, []
         for said in early:
@@ -145,7 +145,7 @@ class RayCluster:
                 where = f" on the node {said['host']}" if event == "failed" else ""
                 log.error("Ray{where}: {problem}", where=where, problem=said["problem"])
                 if event == "failed":
-                    self._down(said["node"])  # sessions may wait for it
+                    self._down(said["node"])  # sessions may be waiting for it
 
     def _info(self, said: dict[str, Any]) -> NodeInfo:
         fields = {name: value for name, value in said.items() if name not in ("event", "node")}
@@ -156,7 +156,7 @@ class RayCluster:
             self._lines.sendLine(json.dumps({"event": event, **fields}).encode())
 
     def replace(self, node: str) -> None:
-        """Start a node again that is lost."""
+        """Start a lost node again."""
         self._say("replace", node=node)
 
     def rest(self, node: str) -> None:
@@ -164,11 +164,11 @@ class RayCluster:
         self._say("rest", node=node)
 
     def wake(self, node: str) -> None:
-        """Start the agent of a node that rests."""
+        """Start the agent of a resting node."""
         self._say("wake", node=node)
 
     def demand(self, sessions: Mapping[Demand, int]) -> None:
-        """Show Ray what sessions there are to be room for, those that run among them."""
+        """Tell Ray which sessions need room, including the running ones."""
         if sessions != self._demanded:
             self._demanded = sessions
             bundles = [
@@ -179,7 +179,7 @@ class RayCluster:
             self._say("demand", bundles=bundles)
 
     def _lost(self) -> None:
-        """Start the process again: its nodes have ended with it."""
+        """Restart the process: its nodes have ended with it."""
         self._lines = None
         self._end_process()
         if self._stopped is not None:
@@ -201,7 +201,7 @@ class RayCluster:
             self._process = None
 
     def stop(self) -> defer.Deferred[None]:
-        """Let the process end, and the agents with it; fires when it has."""
+        """Let the process and the agents end; return a Deferred that fires when they have."""
         stopped = self._stopped = defer.Deferred()
         if self._lines is None:
             self._end_process()
@@ -214,11 +214,11 @@ class RayCluster:
 
 
 class _Lines(LineOnlyReceiver):
-    """The connection with the process.
+    """The connection to the process.
 
     Args:
-        heard: Called with each thing that it says.
-        lost: Called when it has ended.
+        heard: Called with each message.
+        lost: Called when the process has ended.
     """
 
     delimiter = b"\n"

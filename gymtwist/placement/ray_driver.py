@@ -1,10 +1,10 @@
 """The process between the front and Ray: it keeps one agent on each node, and tells the front where they listen.
 
-Ray is imported here and not in the front: it starts threads, handles signals, and may block for seconds.
+Ray is imported here and not in the front, since it starts threads, handles signals, and may block for seconds.
 
-Both send lines of JSON over a UNIX socket. To the front go ``connected`` (how many nodes there are), ``up`` (a node
-serves), ``failed`` (its server does not start) and ``down``; from there come ``replace`` (a node is lost), ``rest`` (it
-has no sessions), ``wake`` (it gets one) and ``demand`` (resources that sessions wait for).
+Both send lines of JSON over a UNIX socket. The front receives ``connected`` (with the number of nodes), ``up`` (a node
+serves), ``failed`` (its server does not start) and ``down``; it sends ``replace`` (a node is lost), ``rest`` (a node
+has no sessions), ``wake`` (it gets one) and ``demand`` (the resources that sessions need).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gymtwist.placement.demand_keeper import DemandKeeper
 from gymtwist.placement.node_agent import NodeAgent
 from gymtwist.placement.node_resources import HEAD
 
-#: Seconds between two looks at the cluster.
+#: Seconds between checks of the cluster.
 _INTERVAL = 0.5
-#: Seconds before an agent is started again on a node where one has ended, at first and at most.
+#: The first and the longest delay in seconds before an agent is restarted on a node where one has ended.
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
-#: What Ray's client server (ray://) says if the process that it starts for a client has died, or is not heard of within
-#: 30 s. It forks while threads of gRPC run, which does not always go well. How often it is asked.
+#: What Ray's client server (ray://) reports if the process that it starts for a client has died, or does not answer
+#: within 30 s. It forks while gRPC threads are running, which sometimes fails. And how often to try.
 _CLIENT_FAILURES = "Starting Ray client server failed", "Proxy failed to Connect to backend"
 _CLIENT_ATTEMPTS = 3
 
@@ -41,11 +41,11 @@ class _Place:
     """A node of the cluster.
 
     Attributes:
-        agent: Its agent.
-        starting: Fires with where its server listens; None once that is known.
-        running: Fires when its server has ended; None before it has started.
+        agent: Its agent; None if it has none.
+        starting: A Ray reference to where its server listens; None once that is known.
+        running: A Ray reference that resolves when its server has ended; None before the server has started.
         is_resting: Whether it has no agent because it has no sessions.
-        not_before: When to start an agent there.
+        not_before: The earliest time to start an agent there, by ``time.monotonic``.
         backoff: Seconds to wait after the next failure.
     """
 
@@ -59,11 +59,11 @@ class _Place:
 
 
 class Driver:
-    """Keeps the agents.
+    """Keeps one agent on each node.
 
     Args:
-        front: The socket of the front.
-        task: What it says first: the address of the cluster, the options, and the resources of a session.
+        front: The socket to the front.
+        task: The front's first message: the address of the cluster, the options, and the runtime environment.
     """
 
     def __init__(self, front: socket.socket, task: dict[str, Any]) -> None:
@@ -72,10 +72,10 @@ class Driver:
         self._received = b""
         self._places: dict[str, _Place] = {}
         self._demand: list[dict[str, Any]] = []
-        #: The id of this front, for the keeper of what all of them need.
+        #: The id of this front, for the demand keeper.
         self._id = uuid.uuid4().hex
         self._keeper: Any = None
-        #: Fires when the keeper has heard what it was shown last.
+        #: A Ray reference that resolves when the keeper has received the last demand.
         self._told: Any = None
         self._shown_at = 0.0
         actor: Any = ray.remote(num_cpus=0, max_concurrency=2, max_restarts=0)(NodeAgent)
@@ -101,7 +101,7 @@ class Driver:
         self._tell("connected", nodes=len([each for each in ray.nodes() if each["Alive"]]))
 
     def _tell(self, event: str, **fields: Any) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the front has ended, which ends run()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the front has ended, which also ends run()
             self._front.sendall(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def run(self) -> None:
@@ -111,7 +111,7 @@ class Driver:
             if self._demand and time.monotonic() - self._shown_at > demand_keeper.REPORT_INTERVAL:
                 self._show_demand()
         if self._keeper is not None:
-            with contextlib.suppress(Exception):  # it notices later that this front is gone
+            with contextlib.suppress(Exception):  # otherwise, the keeper notices later that this front is gone
                 ray.get(self._keeper.leave.remote(self._id), timeout=1.0)
 
     def _listen(self) -> bool:
@@ -120,7 +120,7 @@ class Driver:
             return True
         try:
             data = self._front.recv(65536)
-        except ConnectionResetError:  # the front has ended, and has not read everything
+        except ConnectionResetError:  # the front has ended without reading everything
             return False
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
@@ -137,7 +137,7 @@ class Driver:
         return bool(data)
 
     def _show_demand(self) -> None:
-        """Let Ray's autoscaler make room for what waits and for what runs."""
+        """Ask Ray's autoscaler, through the keeper, for room for all waiting and running sessions."""
         silent, self._shown_at = time.monotonic() - self._shown_at, time.monotonic()
         if silent > demand_keeper.FRONT_TIMEOUT / 2:
             self._keeper = None  # it may have ended
@@ -145,20 +145,20 @@ class Driver:
             if self._keeper is not None and ray.wait([self._told], timeout=0)[0]:
                 ray.get(self._told)
             if self._keeper is None:
-                # On the head: it would keep any other node from being removed.
+                # On the head: its actor would prevent any other node from being removed.
                 keeper: Any = ray.remote(num_cpus=0, resources={HEAD: 0.001}, max_restarts=-1)(DemandKeeper)
                 self._keeper = keeper.options(name=demand_keeper.NAME, get_if_exists=True, lifetime="detached").remote()
             self._told = self._keeper.show.remote(self._id, self._demand)
         except Exception as error:
-            self._keeper = None  # there is another one the next time
+            self._keeper = None  # the next call starts another one
             print(f"the autoscaler was not asked for room: {error}", file=sys.stderr)
 
     def _look(self) -> None:
-        """Start agents where there are none, and tell what has become of the others."""
+        """Start agents where there are none, and report what has become of the others."""
         alive = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
         for gone in self._places.keys() - alive.keys():
             self._end(self._places.pop(gone))
-            # Whatever its state: sessions may wait for its agent.
+            # Whatever its state: sessions may be waiting for its agent.
             self._tell("down", node=gone)
         for name, node in alive.items():
             place = self._places.setdefault(name, _Place())
@@ -191,7 +191,7 @@ class Driver:
         self._tell("up", node=name, resources=node["Resources"], labels=node["Labels"], **listening)
 
     def _drop(self, name: str) -> None:
-        """Forget the agent of a node, and start another after a while."""
+        """Forget the agent of a node, and start another one after a delay."""
         place = self._places.get(name)
         if place is None or (place.agent is None and not place.is_resting):
             return
@@ -204,7 +204,7 @@ class Driver:
             self._tell("down", node=name)
 
     def _end(self, place: _Place) -> None:
-        """End the agent of a node if it has one."""
+        """End the agent of a node, if it has one."""
         if place.agent is not None:
             try:
                 ray.kill(place.agent)
@@ -213,14 +213,14 @@ class Driver:
             place.agent = place.starting = place.running = None
 
     def _rest(self, name: str) -> None:
-        """Have no agent on a node: Ray's autoscaler removes none that has an actor."""
+        """End the agent of a node without sessions: Ray's autoscaler removes no node that has an actor."""
         place = self._places.get(name)
         if place is not None:
             self._end(place)
             place.is_resting = True
 
     def _wake(self, name: str) -> None:
-        """Start the agent of a node that rests."""
+        """Start the agent of a resting node."""
         place = self._places.get(name)
         if place is None:
             self._tell("down", node=name)  # it was removed
@@ -229,7 +229,7 @@ class Driver:
 
 
 def _problem(error: Exception) -> str:
-    """Return the cause of a failure without Ray's traceback of the worker."""
+    """Return the cause of a failure, without the traceback that Ray adds."""
     cause = getattr(error, "cause", None) or error
     return str(cause).strip().rpartition("\n")[2] or type(cause).__name__
 
@@ -248,7 +248,7 @@ def main() -> None:
         raise SystemExit(1) from error
     driver.run()
     ray.shutdown()
-    os._exit(0)  # Ray's threads are not waited for
+    os._exit(0)  # do not wait for Ray's threads
 
 
 if __name__ == "__main__":

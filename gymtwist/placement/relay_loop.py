@@ -1,8 +1,8 @@
 """Waits for the sockets of all relays, in place of the reactor while nothing else happens.
 
-What a turn of Twisted's reactor costs is little while its code is in the processor's caches. Between two frames an
-environment is computed, and the caches have something else. So the reactor calls this loop once, which relays, and
-waits itself, until the reactor has something to do.
+An iteration of Twisted's reactor is cheap while its code is in the processor's caches. But an environment computes
+between two frames, which evicts that code. So the reactor calls this loop once; it relays and waits by itself until the
+reactor has something to do.
 """
 
 from __future__ import annotations
@@ -20,45 +20,46 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 def relay_loop(reactor: Any) -> Any:
-    """Return what relays add their sockets to: a loop of their own, or a reactor that does not wait by ``epoll``."""
-    # A private attribute, since Twisted has no public way to the descriptor at which its reactor waits. To register all
-    # readers and writers of the reactor here would cost a call for each connection, whenever the loop begins.
+    """Return what relays register their sockets with: their own loop, or the reactor if that does not use ``epoll``."""
+    # This private attribute is needed because Twisted has no public access to the descriptor on which its reactor
+    # waits. Registering all readers and writers of the reactor here would cost a call per connection whenever the loop
+    # begins.
     poller = getattr(reactor, "_poller", None)
     return RelayLoop(reactor, poller.fileno()) if isinstance(poller, select.epoll) else reactor
 
 
 @implementer(IReadDescriptor)
 class RelayLoop:
-    """Watches sockets as a reactor does, whose methods of this kind it has.
+    """Watches sockets, with the same methods as a reactor.
 
     Args:
         reactor: The reactor.
-        waiting: The descriptor by which the reactor waits; it is readable when the reactor has something to do.
+        waiting: The descriptor that the reactor waits on; it is readable when the reactor has something to do.
     """
 
     def __init__(self, reactor: Any, waiting: int) -> None:
         self._reactor = reactor
         self._waiting = waiting
         self._epoll = select.epoll()
-        #: The sockets by their descriptors, with the events that they wait for.
+        #: The sockets by descriptor, with the events that they wait for.
         self._watched: dict[int, tuple[Any, int]] = {}
 
-    # What a reactor has
+    # The methods of a reactor
 
     def addReader(self, end: Any) -> None:  # noqa: N802 # Twisted's name
-        """Watch for bytes to read."""
+        """Watch a socket for data to read."""
         self._watch(end, _IN, 0)
 
     def addWriter(self, end: Any) -> None:  # noqa: N802 # Twisted's name
-        """Watch for room to write."""
+        """Watch a socket for room to write."""
         self._watch(end, _OUT, 0)
 
     def removeReader(self, end: Any) -> None:  # noqa: N802 # Twisted's name
-        """Watch for bytes no more."""
+        """Stop watching a socket for data."""
         self._watch(end, 0, _IN)
 
     def removeWriter(self, end: Any) -> None:  # noqa: N802 # Twisted's name
-        """Watch for room no more."""
+        """Stop watching a socket for room."""
         self._watch(end, 0, _OUT)
 
     def _watch(self, end: Any, more: int, less: int) -> None:
@@ -81,7 +82,7 @@ class RelayLoop:
             return
         self._watched[descriptor] = end, events
 
-    # What the reactor calls
+    # Called by the reactor
 
     def logPrefix(self) -> str:
         """Return the name for the reactor's log."""
@@ -93,7 +94,7 @@ class RelayLoop:
 
     def doRead(self) -> None:
         """Relay until the reactor has something to do."""
-        # Each of the two can watch the other, but not both at once.
+        # The two epoll descriptors cannot watch each other at the same time.
         self._reactor.removeReader(self)
         self._epoll.register(self._waiting, _IN)
         try:
@@ -105,7 +106,7 @@ class RelayLoop:
                 self._reactor.addReader(self)
 
     def _turn(self) -> bool:
-        """Wait for events, and handle them; return whether to go on."""
+        """Wait for events, and handle them; return whether to continue."""
         left = self._reactor.timeout()
         ready = self._epoll.poll(-1 if left is None else left)
         goes_on = bool(ready)
@@ -113,7 +114,7 @@ class RelayLoop:
             watched = self._watched.get(descriptor)
             if watched is not None:
                 self._handle(*watched, event)
-                # Who is told of that may stop the reactor, which wakes up nobody.
+                # A handler may have stopped the reactor, which wakes up nobody.
                 goes_on = goes_on and not watched[0].has_ended
             elif descriptor == self._waiting:
                 goes_on = False

@@ -1,4 +1,4 @@
-"""The pool of workers on nodes: it places each session, and moves those whose node is lost."""
+"""The pool of workers on nodes: it places each session, and moves the sessions of a lost node."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gymtwist.server.worker_pool import NodeRoom
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds that a session which has a place may wait for a node: others may have been lost.
+#: Seconds that an admitted session may wait for a node: the others may have been lost.
 _WAIT_TIMEOUT = 30.0
-#: How many kinds of nodes an error names.
+#: How many kinds of nodes an error message names.
 _MOST_REASONS = 3
-#: The states of nodes that take sessions, the best first.
+#: The states of nodes that accept sessions, the best first.
 _READINESS = (NodeState.OPEN, NodeState.WAKING, NodeState.RESTING)
-#: Seconds between two looks at how many sessions there are, and which nodes have none.
+#: Seconds between checks of how many sessions there are, and which nodes have none.
 _LOOK_INTERVAL = 1.0
 
 
@@ -35,45 +35,46 @@ class Cluster(Protocol):
         """Connect, and return the first node; None if there is none yet."""
 
     def follow(self, up: Callable[[NodeInfo], None], down: Callable[[str], None]) -> None:
-        """Call these functions when a node serves, and when it does not any more."""
+        """Set the functions to call when a node starts serving, and when it stops."""
 
     def replace(self, node: str) -> None:
-        """Start a node again that is lost."""
+        """Start a lost node again."""
 
     def rest(self, node: str) -> None:
-        """End what it has started on a node that has no sessions, so that the cluster may remove it."""
+        """End what was started on a node without sessions, so that the cluster may remove the node."""
 
     def wake(self, node: str) -> None:
-        """Start a node that rests."""
+        """Start a resting node."""
 
     def demand(self, sessions: Mapping[Demand, int]) -> None:
-        """Show what sessions there are to be room for, and how many that take the same."""
+        """Tell the cluster which sessions need room: the number of sessions for each demand."""
 
     def stop(self) -> defer.Deferred[None]:
-        """Let go of all nodes; fires when that is done."""
+        """Release all nodes; return a Deferred that fires when that is done."""
 
 
 class RemotePool:
-    """Places sessions on nodes; in place of a :class:`~gymtwist.server.worker_pool.WorkerPool`.
+    """Places sessions on nodes; used in place of a :class:`~gymtwist.server.worker_pool.WorkerPool`.
 
     Args:
         reactor: The reactor.
         starter: Has the settings of workers, and starts the cluster.
+        warm: The number of idle workers that each node keeps ready.
         demands: What sessions take.
         spread: Whether to place a session where there is most room; otherwise where there is least.
-        grows: Whether nodes may come that are larger than all before.
+        grows: Whether larger nodes may come than there have been.
         rest_after: Seconds after which a node without sessions rests; 0 for never.
 
     Attributes:
-        starter: The same.
-        warm: How many idle workers each node keeps ready.
-        nodes: The nodes by their ids.
+        starter: Has the settings of workers, and starts the cluster.
+        warm: The number of idle workers that each node keeps ready.
+        nodes: The nodes by id.
         started: Whether sessions can be placed.
     """
 
-    #: The nodes watch their sessions.
+    #: The nodes watch their own sessions.
     is_watching = False
-    #: Idle workers of this machine.
+    #: The idle workers of this machine: none.
     ready: frozenset[Any] = frozenset()
 
     def __init__(
@@ -93,11 +94,11 @@ class RemotePool:
         self._room_changed: Callable[[], None] = lambda: None
         self._queued: Callable[[], Iterable[str]] = tuple
         self._demands, self._grows, self._rest_after = demands, grows, rest_after
-        # A node by which the cluster grows takes as long as one that wakes.
+        # A node that the cluster adds may take as long as one that wakes.
         self._wait_timeout = WAKE_TIMEOUT if grows else _WAIT_TIMEOUT
         #: The sessions that have not ended.
         self._sessions: set[RemoteSession] = set()
-        #: One of each kind of node that there has been.
+        #: One node of each kind seen so far.
         self._kinds: dict[Any, NodeResources] = {}
         self._looks = task.LoopingCall(self._look)
         self._looks.clock = reactor
@@ -105,18 +106,18 @@ class RemotePool:
         self._reactor = reactor
         self._relays = relay_loop(reactor)
         self._spread = spread
-        #: The sessions that wait for a node, in their order, and what gives each up.
+        #: The sessions that wait for a node, in order, each with the timer that gives up.
         self._waiting: dict[RemoteSession, Any] = {}
-        #: What a session takes that has waited for long, and the node that is held for it.
+        #: The demand of a session that has waited long, and the node that is held for it.
         self._held: tuple[Demand, Node] | None = None
         self._is_stopped = False
 
     def attend(self, room_changed: Callable[[], None], queued: Callable[[], Iterable[str]]) -> None:
-        """Tell who admits sessions when there may be room for more.
+        """Register callbacks.
 
         Args:
-            room_changed: Called when a node has come.
-            queued: Returns the environments of those that wait to be admitted.
+            room_changed: Called when there may be more room, as a node has come.
+            queued: Returns the environments of the sessions that wait to be admitted.
         """
         self._room_changed, self._queued = room_changed, queued
 
@@ -124,7 +125,8 @@ class RemotePool:
         """Return why no session of an environment can begin now, as a clause; empty if one can."""
         demand = self._demands.of(environment)
         room = sum(node.room(demand) for node in self.nodes.values() if not self._is_held(node, demand))
-        # Those whose node was lost have one of these places each. To look for them takes long if there are thousands.
+        # Each session whose node was lost needs one of these places. Looking for such sessions takes long if there are
+        # thousands.
         homeless = 0
         if room and len(self._sessions) > sum(len(node.sessions) for node in self.nodes.values()):
             homeless = sum(each.node is None and each.demand == demand for each in self._sessions)
@@ -136,10 +138,10 @@ class RemotePool:
         return lack
 
     def hold(self, environment: str | None) -> bool:
-        """Hold a node for a session of an environment, until this is called again; None to hold none.
+        """Hold a node for a session of an environment until the next call; None releases it.
 
         Returns:
-            Whether there is a node that can have it once others have ended.
+            Whether there is a node that can have the session once others have ended.
         """
         held, self._held = self._held, None
         if environment is None:
@@ -153,7 +155,7 @@ class RemotePool:
         return self._held is not None
 
     def _is_held(self, node: Node, demand: Demand) -> bool:
-        """Return whether a node is held for another session, to which this one would leave too little."""
+        """Return whether a node is held for another session, and this one would leave too little for it."""
         if self._held is None or self._held[1] is not node:
             return False
         return demand != self._held[0] and not node.resources.spares(demand, self._held[0])
@@ -178,7 +180,7 @@ class RemotePool:
 
     @property
     def rooms(self) -> tuple[NodeRoom, ...]:
-        """The rooms of the nodes, by their names."""
+        """The capacity of each node, sorted by name."""
         return tuple(sorted(map(self._room_of, self.nodes.values()), key=lambda each: each.name))
 
     def _room_of(self, node: Node) -> NodeRoom:
@@ -188,7 +190,7 @@ class RemotePool:
 
     @property
     def wanted(self) -> dict[str, float]:
-        """How much of each resource those take that wait to be admitted."""
+        """How much of each resource the sessions need that wait to be admitted."""
         units: collections.Counter[str] = collections.Counter()
         for environment in self._queued():
             units.update(self._demands.of(environment).bundle)
@@ -204,7 +206,7 @@ class RemotePool:
         return defer.succeed(None)
 
     def stop(self) -> defer.Deferred[Any]:
-        """Let go of the nodes, which then end what is left of their sessions."""
+        """Release the nodes, which then end their remaining sessions."""
         self._is_stopped = True
         if self._looks.running:
             self._looks.stop()
@@ -266,7 +268,7 @@ class RemotePool:
             self._let_rest()
 
     def _let_rest(self) -> None:
-        """Let nodes rest that have had no session for a while; that of Ray's head is never removed."""
+        """Let nodes rest that have had no session for a while; not Ray's head node, which is never removed."""
         until = self._reactor.seconds() - self._rest_after
         for node in self.nodes.values():
             is_idle = node.state is NodeState.OPEN and not node.sessions and node.idle_since <= until
@@ -276,7 +278,7 @@ class RemotePool:
                 self.starter.cluster.rest(node.info.id)
 
     def _show_demand(self) -> None:
-        """Show Ray what there is to be room for: sessions that run, and those that wait."""
+        """Tell the cluster which sessions need room: the running and the waiting ones."""
         placed = (each.demand for each in self._sessions if each.node is not None)
         waiting = (each.demand for each in self._waiting if each.state is State.WAITING)
         self.starter.cluster.demand(collections.Counter((*placed, *waiting, *map(self._demands.of, self._queued()))))
@@ -287,11 +289,12 @@ class RemotePool:
         """Place a session.
 
         Args:
-            assigned: Called with the session, which stands for its worker.
+            assigned: Called with the session, which stands in for its worker.
             job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
 
         Returns:
-            The answer of the node; :class:`~.remote_session.NodeLost` if that is lost, and the session with it.
+            A Deferred that fires with the node's answer; it fails with :class:`~.remote_session.NodeLost` if the node
+                is lost along with the session.
 
         Raises:
             WorkerStartError: The server is shutting down.
@@ -300,7 +303,7 @@ class RemotePool:
         if self._is_stopped:
             raise WorkerStartError("the server is shutting down")
         session = RemoteSession(self._reactor, self._relays, job, self._place)
-        session.answer.addBoth(self._answered, session)  # before whoever admits others then
+        session.answer.addBoth(self._answered, session)  # before the callbacks that admit other sessions
         session.finished.addCallback(lambda _: self._place_waiting())
         self._sessions.add(session)
         assigned(session)
@@ -336,16 +339,16 @@ class RemotePool:
         sign = -1 if self._spread else 1
 
         def rank(node: Node) -> tuple[bool, int, int]:
-            # Who was admitted, and has lost its node, may go to one that is held if there is no other.
+            # A session that was already admitted may move to a held node if no other has room.
             return self._is_held(node, demand), _READINESS.index(node.state), sign * node.room(demand)
 
         free = [node for node in self.nodes.values() if node.takes_sessions and node.room(demand) > 0]
         return min(free, key=rank, default=None)
 
     def _place_waiting(self) -> None:
-        """Place those that wait, in their order; one for which there is no room lets others pass."""
+        """Place the waiting sessions in order; those that no node has room for are passed over."""
         for session in list(self._waiting):
-            if session not in self._waiting:  # another one that was placed has ended at once, which placed this one
+            if session not in self._waiting:  # another session, just placed, ended at once, and that placed this one
                 continue
             is_waiting = session.state is State.WAITING
             node = self._choose(session.demand) if is_waiting else None
@@ -356,7 +359,7 @@ class RemotePool:
 
 
 class RemoteStarter(Starter):
-    """Connects to the cluster in place of starting a fork server.
+    """Connects to the cluster instead of starting a fork server.
 
     Args:
         reactor: The reactor.
@@ -364,7 +367,7 @@ class RemoteStarter(Starter):
         cluster: Where nodes come from.
 
     Attributes:
-        cluster: The same.
+        cluster: Where nodes come from.
     """
 
     def __init__(self, reactor: Any, settings: WorkerSettings, cluster: Cluster) -> None:
@@ -372,15 +375,15 @@ class RemoteStarter(Starter):
         self.cluster = cluster
 
     def start(self) -> None:
-        """Connect, and wait for the first node if there is one.
+        """Connect, and wait for the first node, if there is one.
 
         Raises:
-            WorkerStartError: It cannot connect, or no node can serve.
+            WorkerStartError: The cluster cannot be reached, or no node can serve.
         """
         first = self.cluster.start()
         if first is not None:
             self.readiness = first.readiness
 
     def stop(self) -> defer.Deferred[None]:
-        """Let go of the cluster."""
+        """Release the cluster; return a Deferred that fires when that is done."""
         return self.cluster.stop()

@@ -1,7 +1,7 @@
 """The relay between a client and its worker on a node: each read is written to the other socket at once.
 
-Twisted's transports would buffer each chunk and write it in the reactor's next turn. While one side does not take what
-the other has sent, the other is not read.
+Twisted's transports would buffer each chunk and write it in the reactor's next iteration. While one side is slow to
+receive, the other is not read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Bytes read at a time. All relays share the memory: nothing stays in it.
+#: The size of a read, in bytes. All relays share this buffer, since nothing stays in it.
 _BUFFER = memoryview(bytearray(256 * 1024))
 
 
@@ -28,13 +28,13 @@ class RelayEnd:
     Args:
         reactor: The reactor, or a :class:`~.relay_loop.RelayLoop`.
         end: A non-blocking socket; it is closed here.
-        seen: Called with what comes from it, which is valid only during the call.
-        ended: Called when nothing more comes from it.
+        seen: Called with the data received from it, which is valid only during the call.
+        ended: Called when it has reached end-of-file.
 
     Attributes:
-        peer: Where to write what comes from this one; None to drop it.
-        seen: Called with what comes from it.
-        has_ended: Whether nothing more comes from it.
+        peer: Where to write the data received from this end; None to drop it.
+        seen: Called with the data received from it.
+        has_ended: Whether it has reached end-of-file.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class RelayEnd:
         return self._socket.fileno()
 
     def start(self) -> None:
-        """Read from now on."""
+        """Read from now on; called by the peer as well."""
         if not self.has_ended:
             self._reactor.addReader(self)
 
     def pause(self) -> None:
-        """Read no more, until :meth:`start` is called."""
+        """Stop reading until :meth:`start` is called."""
         self._reactor.removeReader(self)
 
     # Reading
 
     def doRead(self) -> None:
-        """Pass on what has come; called by the reactor."""
+        """Pass on received data; called by the reactor."""
         try:
             count = self._receive(_BUFFER)
         except BlockingIOError:
@@ -101,7 +101,7 @@ class RelayEnd:
     # Writing
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write, now as far as the socket takes it; the peer is not read until the rest is written, too."""
+        """Write what the socket takes now; the peer is not read until the rest is written."""
         sent = 0
         if not self._backlog:
             try:
@@ -109,7 +109,7 @@ class RelayEnd:
             except BlockingIOError:
                 pass
             except OSError:
-                return  # it has ended, which reading shows
+                return  # the connection has ended, which reading will show
             if sent == len(data):
                 return
         self._backlog += data[sent:]
@@ -142,7 +142,7 @@ class RelayEnd:
             flushed()
 
     def end_writing(self) -> None:
-        """Let the other side read the end of the stream, behind what is on its way."""
+        """Let the other side read end-of-file after the data already on its way."""
 
         def shut_down() -> None:
             with contextlib.suppress(OSError):
@@ -151,7 +151,7 @@ class RelayEnd:
         self.when_flushed(shut_down)
 
     def close(self) -> None:
-        """Close the socket, and drop what is not written yet."""
+        """Close the socket, and drop unwritten data."""
         if self._socket.fileno() >= 0:
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)
@@ -160,7 +160,7 @@ class RelayEnd:
         self.peer = None
         self._backlog.clear()
         self._flushed = None
-        # Each holds the other, and Python's collector should not have to find them.
+        # The two ends refer to each other: free them without waiting for the garbage collector.
         self.seen = self._ended = _ignore
 
 
@@ -170,16 +170,16 @@ def _ignore(*_: object) -> None:
 
 @implementer(IReadWriteDescriptor)
 class Connecting:
-    """A connection that is being made to a node.
+    """A connection that is being established to a node.
 
     Args:
         reactor: The reactor.
         host: The IP address of the node.
-        port: The port.
-        connected: Called with the socket; or with None and the reason if there is none.
+        port: The port of the node.
+        connected: Called with the socket and an empty string, or with None and the reason if the attempt fails.
 
     Raises:
-        OSError: There are no descriptors left, or the address is wrong.
+        OSError: There are no descriptors left, or the address is invalid.
     """
 
     def __init__(
@@ -208,10 +208,10 @@ class Connecting:
         return -1 if self._socket is None else self._socket.fileno()
 
     def doRead(self) -> None:
-        """Do nothing; it is not read yet."""
+        """Do nothing: it is not read yet."""
 
     def doWrite(self) -> None:
-        """Note that the attempt to connect has ended; called by the reactor."""
+        """Note that the attempt to connect has finished; called by the reactor."""
         if self._socket is None:
             return
         problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -228,7 +228,7 @@ class Connecting:
         self.doWrite()
 
     def cancel(self) -> None:
-        """Give up."""
+        """Give up the attempt."""
         if self._socket is not None:
             self._reactor.removeWriter(self)
             self._socket.close()

@@ -1,4 +1,4 @@
-"""The GPUs that a process may use, as ``CUDA_VISIBLE_DEVICES`` says."""
+"""The GPUs that a process may use, according to ``CUDA_VISIBLE_DEVICES``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def visible_gpus(process: int) -> list[str]:
-    """Return the ids of the GPUs that a process was started with; empty if it may use all, or cannot be read.
+    """Return the ids of the GPUs that a process was started with; empty if it may use all, or if it cannot be read.
 
     Args:
-        process: Its id.
+        process: The id of the process.
     """
     try:
         variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")

@@ -1,1 +1,1 @@
-"""Datasets of recorded episodes: names, journals that sessions write, and the process that makes datasets of these."""
+"""Datasets of recorded episodes: their names, the journals that sessions write, and the process that converts these."""

@@ -1,4 +1,4 @@
-"""Lists the datasets below a root, and exports them; the server does it, so nothing here imports NumPy."""
+"""Lists the datasets below a root, and exports them; the server runs this, so it does not import NumPy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import msgspec
 
 from gymtwist.recordings.dataset_names import DATA, JOURNALS, is_name, owner_of
 
-#: The most datasets that are listed.
+#: The maximum number of datasets to list.
 MOST_LISTED = 10_000
-#: Bytes of a piece of an archive.
+#: The chunk size of an archive, in bytes.
 _PIECE = 64 * 1024
-#: The deepest dataset below the root: the namespace of an identity, three of its own, and the name.
+#: The maximum depth of a dataset below the root: an identity's namespace, three of the client's own, and the name.
 _DEPTH = 5
 
 
@@ -24,13 +24,14 @@ class DatasetRow(msgspec.Struct, frozen=True):
     """A dataset of recorded episodes.
 
     Attributes:
-        name: Its name; before the first slash is the identity that recorded it, if the server has identities.
-        environment: The id of the environment; None if that cannot be made again from the dataset.
+        name: Its name; if the server has identities, the part before the first slash is the identity that recorded it.
+        environment: The id of the environment; None if the dataset does not say how to make it.
         episodes: The number of episodes.
         steps: The number of steps.
-        bytes: Bytes of its files.
-        modified: When episodes were added, in seconds since 1970.
-        complete: Whether all that was recorded is in it: no session records it now, or has just done so.
+        bytes: The total size of its files, in bytes.
+        modified: When episodes were last added, in seconds since the Unix epoch.
+        complete: Whether it has everything that was recorded: no session is recording it, and no journal for it is
+            left.
     """
 
     name: str
@@ -57,10 +58,10 @@ class _Header(msgspec.Struct):
 
 
 def list_datasets(root: Path) -> list[DatasetRow]:
-    """Return the datasets below a root, by their names.
+    """Return the datasets below a root, sorted by name.
 
     Args:
-        root: The root.
+        root: The root directory.
     """
     incomplete = incomplete_datasets(root)
     rows = []
@@ -77,9 +78,9 @@ def find_dataset(root: Path, name: str, incomplete: set[str] | None = None) -> D
     """Return a dataset; None if there is none of this name.
 
     Args:
-        root: The root.
+        root: The root directory.
         name: The name of the dataset.
-        incomplete: The names of those that are not complete; None to find out.
+        incomplete: The names of the incomplete datasets; None to look them up.
     """
     if not is_name(name):
         return None
@@ -101,7 +102,7 @@ def find_dataset(root: Path, name: str, incomplete: set[str] | None = None) -> D
             path.stat().st_mtime,
             name not in incomplete,
         )
-    except (OSError, msgspec.MsgspecError):  # it is being made, or is removed
+    except (OSError, msgspec.MsgspecError):  # it is being created or removed
         return None
 
 
@@ -121,7 +122,7 @@ def _names(root: Path, namespace: str, depth: int) -> Iterator[str]:
 
 
 def incomplete_datasets(root: Path) -> set[str]:
-    """Return the names of datasets for which there are journals."""
+    """Return the names of the datasets for which there are journals."""
     return {name for name, _ in _journals(root)}
 
 
@@ -144,7 +145,10 @@ def _journals(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _files(directory: Path) -> list[tuple[str, Path]]:
-    """Return the files of a dataset by their names, in an order in which none is older than what refers to it."""
+    """Return the files of a dataset with their relative names, ordered so that a file precedes those it refers to.
+
+    Read in this order, no file is older than one that refers to it.
+    """
     found = []
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -156,10 +160,10 @@ def _files(directory: Path) -> list[tuple[str, Path]]:
 
 
 def archive(root: Path, name: str) -> Iterator[bytes]:
-    """Yield the pieces of a tar archive with a dataset, which unpacks into a directory of Minari's datasets.
+    """Yield the chunks of a tar archive of a dataset, which unpacks into Minari's directory of datasets.
 
     Args:
-        root: The root.
+        root: The root directory.
         name: The name of a dataset that :func:`find_dataset` finds.
 
     Raises:
@@ -183,10 +187,10 @@ def archive(root: Path, name: str) -> Iterator[bytes]:
 
 
 def is_seen(name: str, sees: Any) -> bool:
-    """Return whether a client may know of a dataset.
+    """Return whether a client may see a dataset.
 
     Args:
         name: The name of the dataset.
-        sees: Tells whether the client may know of what the identity of a name does.
+        sees: Returns whether the client may see what the identity with a given name does.
     """
     return bool(sees(owner_of(name)))

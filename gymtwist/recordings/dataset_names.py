@@ -1,7 +1,7 @@
-"""The names of datasets, and where they and the journals of sessions are.
+"""The names of datasets, and where datasets and the journals of sessions are stored.
 
-Below the root, a dataset has the directory that its name says, as Minari wants it: ``ROOT/NAME/data``. Clients with an
-identity have a namespace of that name, so that no identity reaches the datasets of another.
+Below the root, the directory of a dataset is named after it, as Minari requires: ``ROOT/NAME/data``. Each identity has
+its own namespace, so that no identity can reach the datasets of another.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField
 
-#: The longest name of a dataset in characters.
+#: The maximum length of a dataset's name, in characters.
 MAX_NAME = 200
-#: The directory below the root of recordings that has the datasets, and the one below that with the journals.
+#: The directory of datasets below the root of recordings, and the directory of journals in it.
 DATASETS, JOURNALS = "datasets", ".journals"
-#: The directory of a dataset's files, and the name by which Minari finds that a directory is a dataset.
+#: The directory of a dataset's files; Minari recognizes a dataset by it.
 DATA = "data"
-#: Minari's namespaces have two characters at least.
+#: Minari's namespaces have at least two characters.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]{1,63}"
 _NAME = re.compile(rf"(?:{_PART}/){{0,3}}[A-Za-z0-9_][A-Za-z0-9_-]{{0,63}}-v[0-9]{{1,6}}")
 _EXPECTED = (
@@ -28,14 +28,14 @@ _EXPECTED = (
 
 
 def full_name(name: str, identity: str) -> str:
-    """Return the name of a dataset below the root.
+    """Return the full name of a dataset, relative to the root.
 
     Args:
-        name: The name that a client gave.
+        name: The name given by the client.
         identity: The name of the client's identity; empty if there is none.
 
     Raises:
-        InvalidField: It is no name of a dataset.
+        InvalidField: The name is not a valid dataset name.
     """
     if len(name) > MAX_NAME or not _NAME.fullmatch(name) or DATA in name.split("/"):
         raise InvalidField(f'record.dataset "{name[:MOST_SHOWN]}": {_EXPECTED}')
@@ -49,7 +49,7 @@ def full_name(name: str, identity: str) -> str:
 
 
 def is_name(name: str) -> bool:
-    """Return whether a text is the name of a dataset below the root, with the namespace of an identity or without."""
+    """Return whether a text is the full name of a dataset, with or without an identity's namespace."""
     parts = name.split("/")
     return (
         len(name) <= 2 * MAX_NAME
@@ -59,7 +59,7 @@ def is_name(name: str) -> bool:
 
 
 def owner_of(name: str) -> str:
-    """Return the first namespace of a dataset, which is the identity that recorded it if the server has identities."""
+    """Return the first namespace of a dataset: the identity that recorded it, if the server has identities."""
     return name.partition("/")[0] if "/" in name else ""
 
 
@@ -67,8 +67,8 @@ def directory_of(root: Path, name: str) -> Path:
     """Return the directory of a dataset.
 
     Args:
-        root: The root of the datasets; resolved.
-        name: Its name below the root, as :func:`full_name` returns it.
+        root: The root of the datasets, as a resolved path.
+        name: The full name of the dataset, as returned by :func:`full_name`.
 
     Raises:
         InvalidField: A link leads elsewhere, or another dataset or namespace is in the way.

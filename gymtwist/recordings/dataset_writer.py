@@ -1,7 +1,7 @@
-"""The process that makes datasets of journals: ``python -m gymtwist.recordings.dataset_writer ROOT``.
+"""The process that converts journals into datasets: ``python -m gymtwist.recordings.dataset_writer ROOT``.
 
-The server starts it when there is something to record. It works while sessions record, behind them and with a low
-priority, and ends when there are no journals, or when its standard input ends and no session records any more.
+The server starts it when there is something to record. It works while sessions record, with a low priority. It ends
+when there are no journals left, or when its standard input has ended and no session records any more.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from gymtwist.recordings.episode_files import EpisodeFiles
 from gymtwist.recordings.journal_files import HEADER, LOCK, UNFINISHED, Header
 from gymtwist.recordings.journal_reader import JournalReader
 
-#: Seconds between two looks for episodes that have ended, at least and at most.
+#: The shortest and the longest time between checks for ended episodes, in seconds.
 _INTERVAL, _MOST_INTERVAL = 0.1, 2.0
-#: The part of a processor that it uses, unless the longest interval is too short for that.
+#: The share of a processor that it uses, unless the longest interval is too short for that.
 _SHARE = 0.05
-#: How many times it tries to get the lowest priority for its session.
+#: How often it tries to get the lowest priority for its process session.
 _TRIES = 10
 #: Seconds without a journal after which the process ends.
 _IDLE = 10.0
-#: Seconds that it waits for sessions to end once its standard input has.
+#: Seconds that it waits for sessions to end after its standard input has ended.
 _END_TIMEOUT = 10.0
-#: Seconds after which a journal that was never begun is removed.
+#: Seconds after which an unfinished journal is removed.
 _STALE = 60.0
-#: How many processes may begin to read a journal; each server after the first is one.
+#: How many processes may try to read a journal; each restart of the server counts as one.
 _MOST_ATTEMPTS = 5
-#: The name of a journal that cannot be read, so that nobody tries again.
+#: The prefix for the name of a journal that cannot be read, so that it is not tried again.
 _DAMAGED = ".damaged-"
 
 
@@ -50,7 +50,7 @@ class Journal:
         datasets: The root of the datasets.
 
     Raises:
-        ValueError: Its header is not one.
+        ValueError: Its header is invalid.
         OSError: It cannot be read.
     """
 
@@ -66,13 +66,13 @@ class Journal:
         self._files.prepare()
 
     def _check_dataset(self) -> None:
-        """Check that the dataset is where its name says: a session may write there, and only there."""
+        """Check that the dataset is where its name says: a session may write there and nowhere else."""
         if self._dataset.resolve() != self._dataset:
             raise ValueError("a link below the root leads elsewhere")
 
     def advance(self) -> bool:
-        """Store the episodes that have ended; return whether the session has, and all is stored."""
-        # Asked first: what is read next is all that there is.
+        """Store the episodes that have ended; return whether the session has ended and everything is stored."""
+        # Checked first: if the session has ended, the next read gets everything.
         lock = journal_files.lock(self._directory / LOCK)
         try:
             self._check_dataset()
@@ -89,7 +89,7 @@ class Journal:
 
 
 class DatasetWriter:
-    """Makes datasets of all journals below a root.
+    """Converts all journals below a root into datasets.
 
     Args:
         root: The root of the datasets.
@@ -100,7 +100,7 @@ class DatasetWriter:
         self._journals: dict[str, Journal] = {}
 
     def advance(self) -> bool:
-        """Do what there is to do; return whether journals are left."""
+        """Do the work that is due; return whether journals are left."""
         for directory in sorted((self._root / JOURNALS).iterdir()):
             if directory.name.startswith(UNFINISHED):
                 _remove_stale(directory)
@@ -117,7 +117,7 @@ class DatasetWriter:
             if journal.advance():
                 del self._journals[directory.name]
                 self._attempts(directory).unlink(missing_ok=True)
-        except OSError as error:  # such as a full disk: the next time it may not be
+        except OSError as error:  # such as a full disk, which may have space next time
             self._journals.pop(directory.name, None)
             print(f"cannot store what is recorded: {error}", flush=True)
             time.sleep(1.0)
@@ -132,7 +132,7 @@ class DatasetWriter:
         """Count the processes that have begun to read a journal.
 
         Raises:
-            ValueError: Too many have, and have ended over it: whoever makes a file shorter that is mapped kills its
+            ValueError: Too many processes have died while reading it: truncating a file that is mapped kills its
                 reader.
         """
         path = self._attempts(directory)
@@ -146,7 +146,7 @@ class DatasetWriter:
 
 
 def _remove_stale(directory: Path) -> None:
-    """Remove a journal that was never begun, of a session that has ended."""
+    """Remove an unfinished journal, if its session has ended."""
     if time.time() - directory.stat().st_mtime > _STALE:
         lock = journal_files.lock(directory / LOCK)
         if lock is not None:
@@ -155,21 +155,21 @@ def _remove_stale(directory: Path) -> None:
 
 
 def _has_ended(seconds: float) -> bool:
-    """Wait; return whether the standard input has ended."""
+    """Wait this many seconds at most; return whether the standard input has ended."""
     return bool(select.select([0], [], [], seconds)[0]) and not os.read(0, 4096)
 
 
 def _take_lowest_priority() -> None:
-    """Let every other process go first.
+    """Give every other process precedence.
 
-    Linux may share processors among sessions of processes first (``sched_autogroup_enabled``). Niceness counts within
-    one only, and a worker has one of its own, so this process needs one as well; see sched(7).
+    Linux may share processors among process sessions first (``sched_autogroup_enabled``). Niceness then counts only
+    within one session. A worker has its own, so this process needs one as well; see sched(7).
     """
     os.nice(19)
     with contextlib.suppress(OSError):
         os.setsid()
         for _ in range(_TRIES):
-            # Except for root, the kernel allows this once in a tenth of a second, for all processes together.
+            # The kernel allows non-root users this only once every tenth of a second, for all processes together.
             with contextlib.suppress(BlockingIOError):
                 Path("/proc/self/autogroup").write_text("19")
                 return
@@ -177,26 +177,26 @@ def _take_lowest_priority() -> None:
 
 
 def _interval(used: float) -> float:
-    """Return how many seconds to wait for the next look.
+    """Return the number of seconds until the next check.
 
-    Client and worker poll for each other's messages, for which they need a processor each. On a machine with two, they
-    lose that as long as a third process has something to do. So it does much at once, and seldom.
+    Client and worker poll for each other's messages, and each needs a processor for that. On a machine with two
+    processors, a third busy process takes one away. So this process works rarely, and does much at a time.
 
     Args:
-        used: The seconds of processor time of the last one.
+        used: The processor time of the last check, in seconds.
     """
     return min(max(_INTERVAL, used / _SHARE), _MOST_INTERVAL)
 
 
 def run(root: Path) -> None:
-    """Make datasets until there is nothing to do.
+    """Convert journals until there is nothing left to do.
 
     Args:
         root: The root of the datasets.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an operator's Ctrl-C is the server's business
     _take_lowest_priority()
-    # That of a server before this one may be busy, also with the sessions of this one.
+    # An earlier server's writer may still be busy, perhaps with sessions of this server.
     while journal_files.lock(root / JOURNALS / ".writer") is None:
         if _has_ended(_INTERVAL):
             return

@@ -1,9 +1,9 @@
-"""The files of a dataset, in the format that Minari documents for HDF5.
+"""The files of a dataset, in Minari's documented HDF5 format.
 
 Source: https://minari.farama.org/content/dataset_standards/ and ``minari.dataset._storages.hdf5_storage`` of Minari
-0.5.4. Minari writes into one file in place, which a crash can damage. Here the episodes are in files ``part-*.hdf5``,
-and ``main_data.hdf5``, which Minari opens, has a link to each. Every file is written beside the old one and then
-replaces it, so a reader finds a complete dataset at any time.
+0.5.4. Minari modifies a single file in place, which a crash can damage. Here, the episodes are in files
+``part-*.hdf5``, and ``main_data.hdf5``, which Minari opens, has a link to each. Every file is written as a copy that
+then replaces the old one, so readers find a complete dataset at any time.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from gymtwist.recordings.journal_reader import Episode, JournalReader
 from gymtwist.recordings.videos import write_video
 
 _MAIN, _METADATA, _PART, _VIDEOS = "main_data.hdf5", "metadata.json", "part-{:06}.hdf5", "videos"
-#: Bytes from which on a file of episodes is not added to: adding copies it.
+#: The size in bytes from which on no episodes are added to a file: adding copies it.
 _PART_SIZE = 4 * 2**20
-#: Bytes from which on an array is compressed, and from which on it is copied piece by piece.
+#: Sizes in bytes from which on an array is compressed, and from which on it is copied piece by piece.
 _COMPRESSED, _LARGE = 8192, 2**22
-#: Bytes of a chunk of a compressed array, at least.
+#: The minimum size of a chunk of a compressed array, in bytes.
 _CHUNK = 65536
-#: Of the main file: how many steps there are, and up to which row a journal is stored.
+#: Attributes of the main file: the number of steps, and the last stored row of a journal.
 _STEPS, _STORED = "total_steps", "stored_{}"
 _FPS = 30.0
 
@@ -48,7 +48,7 @@ class EpisodeFiles:
 
     Args:
         directory: The directory of the files.
-        reader: A journal that is recorded into it.
+        reader: The reader of a journal that is recorded into it.
         token: The name of the journal.
     """
 
@@ -59,7 +59,7 @@ class EpisodeFiles:
         self._stored = _STORED.format(token)
 
     def prepare(self) -> None:
-        """Make an empty dataset if there is none."""
+        """Create an empty dataset if there is none."""
         self._directory.mkdir(parents=True, exist_ok=True)
         if not (self._directory / _MAIN).exists():
             with _replaced(self._directory / _MAIN):
@@ -67,10 +67,10 @@ class EpisodeFiles:
         self._write_metadata()
 
     def add(self, episodes: Sequence[Episode]) -> None:
-        """Add episodes, unless they were stored before a crash.
+        """Add episodes, except those stored before a crash.
 
         Args:
-            episodes: Episodes of the journal, in the order of their ends; all that have ended by then.
+            episodes: All episodes of the journal that have ended since the last call, in the order of their ends.
         """
         with h5py.File(self._directory / _MAIN, "r") as main:
             stored, first = int(main.attrs.get(self._stored, -1)), len(main)
@@ -81,7 +81,7 @@ class EpisodeFiles:
         with _replaced(self._directory / part) as file:
             for number, episode in enumerate(episodes, first):
                 name = f"episode_{number}"
-                if name in file:  # of a pass that was killed
+                if name in file:  # from a pass that was killed
                     del file[name]
                 self._write_episode(file.create_group(name), number, episode)
         with _replaced(self._directory / _MAIN) as main:
@@ -92,7 +92,7 @@ class EpisodeFiles:
         self._write_metadata()
 
     def finish(self) -> None:
-        """Forget the journal, which is removed next."""
+        """Forget the journal, which is about to be removed."""
         with h5py.File(self._directory / _MAIN, "r") as main:
             if self._stored not in main.attrs:
                 return
@@ -144,18 +144,18 @@ class EpisodeFiles:
         self._write_space(group, "actions", reader.action_space, ACTION, steps, episode.environment)
         fields = (("rewards", REWARD), ("terminations", TERMINATED), ("truncations", TRUNCATED))
         arrays = {name: np.concatenate(list(self._pieces(field, steps, episode.environment))) for name, field in fields}
-        # As Minari's own collector has it for an episode that was left.
+        # Minari's own collector does this for an abandoned episode.
         arrays["truncations"][-1] |= not episode.is_finished
         for name, array in arrays.items():
             self._write_array(group, name, [array], array.dtype, array.shape)
-        group.create_group("infos")  # Minari's own collector makes it, too, if there are none
+        group.create_group("infos")  # Minari's own collector also creates it if there are no infos
         infos = reader.infos(rows)
         if infos:
             its = [info_arrays.of_environment(info, episode.environment, self._header.num_envs) for info in infos]
             attributes |= _left_out(info_arrays.write(group["infos"], its))
         if self._header.frame_shape is not None:
             attributes |= self._write_frames(group, number, rows, episode.environment)
-        # Each by itself would open the attributes anew.
+        # Writing each attribute individually would open them all again.
         for name, value in attributes.items():
             group.attrs[name] = value
 
@@ -163,18 +163,18 @@ class EpisodeFiles:
         self, group: Any, name: str, space: Any, path: str, rows: npt.NDArray[np.int64], environment: int
     ) -> None:
         if isinstance(space, (spaces.Dict, spaces.Tuple)):
-            group.create_group(name)  # also if there is nothing in it
+            group.create_group(name)  # even if the space is empty
         for field, dtype, shape in leaves(space, path):
             pieces = self._pieces(field, rows, environment)
             self._write_array(group, name + field[len(path) :], pieces, dtype, (len(rows), *shape))
 
     def _pieces(self, field: str, rows: npt.NDArray[np.int64], environment: int) -> Iterator[npt.NDArray[Any]]:
-        """Yield the values of a field in some rows, an array for each segment."""
+        """Yield the values of a field in some rows, as one array per segment."""
         for records, indices in self._reader.slices(rows):
             column = records[field]
             column = column if self._header.num_envs is None else column[:, environment]
             first, last = int(indices[0]), int(indices[-1])
-            # A view, where the rows have nothing between them.
+            # A view, if the rows are contiguous.
             yield column[first : last + 1] if last - first == len(indices) - 1 else column[indices]
 
     def _write_array(self, group: Any, name: str, pieces: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -215,7 +215,7 @@ class EpisodeFiles:
 
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[Any]:
-    """Open a copy of an HDF5 file, or a new one, which replaces it at the end of the context.
+    """Open a copy of an HDF5 file, or a new one; at the end of the context, it replaces the original.
 
     Args:
         path: The file.
@@ -224,7 +224,7 @@ def _replaced(path: Path) -> Iterator[Any]:
     try:
         if path.exists():
             shutil.copyfile(path, part)
-        # This version of the format keeps the links of many episodes small; HDF5 reads it from 1.10 on.
+        # This format version keeps the links to many episodes small; HDF5 can read it since 1.10.
         with h5py.File(part, "r+" if path.exists() else "w", libver="latest") as file:
             yield file
         descriptor = os.open(part, os.O_RDONLY)
@@ -239,14 +239,14 @@ def _replaced(path: Path) -> Iterator[Any]:
 
 
 def _flat(options: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return the options of a reset as attributes, whose names Minari reads as paths."""
+    """Return the options of a reset as attributes; Minari reads their names as paths."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{path}/{key}")
         elif isinstance(value, (bool, int, float, str)) or (isinstance(value, np.ndarray) and value.nbytes < 2**15):
             flat[f"{path}/{key}"] = value
-        else:  # such as None, or a list, which attributes have no type for
+        else:  # such as None or a list, for which attributes have no type
             flat[f"{path}/{key}"] = msgspec.json.encode(value, enc_hook=str).decode()[:2000]
     return flat
 

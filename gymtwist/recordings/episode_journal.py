@@ -1,4 +1,4 @@
-"""A session's journal: rows are copied into memory that is a file, so a step makes no system call."""
+"""A session's journal: rows are copied into the memory of a mapped file, so a step makes no system call."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from gymtwist.recordings.journal_files import (
 )
 from gymtwist.spaces.gymnasium_spaces import build
 
-#: Bytes of a segment: room for this many rows, within these bounds.
+#: The number of rows in a segment, and the minimum and maximum size of a segment in bytes.
 _ROWS, _LEAST, _MOST = 256, 2**20, 2**24
-#: Seconds after which the size of what is on disk is measured again, and bytes of this journal after which it is.
+#: The size on disk is measured again after this many seconds, or after this many bytes of this journal.
 _MEASURE_INTERVAL, _MEASURE_BYTES = 5.0, 2**26
-#: The word of a segment with the number of its rows; see :data:`~gymtwist.recordings.journal_files.SEGMENT_HEADER`.
+#: The index of the segment word with the number of rows; see :data:`~gymtwist.recordings.journal_files.SEGMENT_HEADER`.
 COUNT = 1
 
 
 class Stopped(Exception):
-    """Nothing more can be recorded; the message is the reason, for the client."""
+    """Recording must stop; the message is the reason, for the client."""
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """How much may be on disk.
+    """A limit on the space used on disk.
 
     Attributes:
-        directories: What is measured.
-        limit: Bytes.
-        name: Whose limit it is, for errors.
+        directories: Returns the directories to measure.
+        limit: The limit, in bytes.
+        name: Whose limit it is, for error messages.
     """
 
     directories: Callable[[], list[Path]]
@@ -67,16 +67,16 @@ class EpisodeJournal:
     Args:
         directory: The directory, which must not exist.
         header: What is recorded.
-        quotas: What limits it.
+        quotas: The limits on disk space.
 
     Attributes:
         row: The index of the next row in its segment.
-        capacity: The number of rows of the segment.
+        capacity: The number of rows in the segment.
         rows: The rows of the segment.
-        actions: Takes an action by the index of its row.
-        observations: Takes an observation.
-        rewards: Takes a reward.
-        words: Takes the number of complete rows, as the word :data:`COUNT`.
+        actions: Stores an action at the index of its row.
+        observations: Stores an observation, likewise.
+        rewards: Stores a reward, likewise.
+        words: The words of the segment; word :data:`COUNT` is the number of complete rows.
 
     Raises:
         OSError: It cannot be written.
@@ -96,7 +96,7 @@ class EpisodeJournal:
         self._left = 0
         self._number = self._first = 0
         self.row = self.capacity = 0
-        # The writer must not take a journal that is not locked yet for one that was left behind.
+        # The writer must not mistake a journal that is not locked yet for one left behind.
         self._directory = directory.with_name(f"{UNFINISHED}{directory.name}")
         self._directory.mkdir(mode=0o700)
         try:
@@ -116,10 +116,10 @@ class EpisodeJournal:
         return self._first + self.row
 
     def next_segment(self) -> None:
-        """Begin another segment.
+        """Start a new segment.
 
         Raises:
-            Stopped: No more may be on disk.
+            Stopped: The limit on disk space is reached.
             OSError: The disk is full.
         """
         self._first += self.row
@@ -130,7 +130,7 @@ class EpisodeJournal:
         path = self._directory / SEGMENT.format(self._number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            # Memory without a block on the disk would be a bus error once the disk is full.
+            # Without allocated blocks, writing to the memory would raise SIGBUS once the disk is full.
             os.posix_fallocate(descriptor, 0, length)
             memory = mmap.mmap(descriptor, length)
         finally:
@@ -139,7 +139,7 @@ class EpisodeJournal:
         self.row = 0
         head = np.ndarray((), SEGMENT_HEADER, memory)
         head["capacity"], head["first"] = self.capacity, self._first
-        head["magic"] = MAGIC  # last: a reader may look at it
+        head["magic"] = MAGIC  # last: a reader may be looking at the file already
         self.words = memoryview(memory).cast("Q")
         self.rows = np.ndarray((self.capacity,), self.dtype, memory, OFFSET)
         self.rewards = self.rows[episode_rows.REWARD]
@@ -155,19 +155,19 @@ class EpisodeJournal:
             for left, quota in room:
                 if left < more:
                     raise Stopped(f"recordings may have {quota.limit >> 20} MiB on disk ({quota.name})")
-            # Others write as well.
+            # Other processes write as well.
             self._left = min([max(more, _MEASURE_BYTES), *(left for left, _ in room)]) if room else sys.maxsize
         self._left -= more
 
     def finish_row(self) -> None:
-        """Let the row count, which is complete now."""
+        """Mark the current row as complete."""
         self.row = self.words[COUNT] = self.row + 1
 
     def note(self, **fields: Any) -> None:
-        """Write what the next row has no room for; see :class:`~gymtwist.recordings.journal_files.Note`.
+        """Write what does not fit into the next row; see :class:`~gymtwist.recordings.journal_files.Note`.
 
         Raises:
-            Stopped: No more may be on disk.
+            Stopped: The limit on disk space is reached.
             OSError: It cannot be written.
         """
         content = dynamic_values.to_messagepack({"row": self.next_row, **fields})
@@ -179,7 +179,7 @@ class EpisodeJournal:
         os.write(self._notes, len(content).to_bytes(4, "little") + content)
 
     def close(self) -> None:
-        """End the journal: the process that writes datasets finishes it."""
+        """Close the journal; the dataset writer finishes it."""
         os.close(self._notes)
         if self._lock is not None:
             os.close(self._lock)

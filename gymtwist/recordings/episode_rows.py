@@ -1,7 +1,7 @@
-"""The rows of a journal: one for each step and for each beginning of an episode, of one environment or of several.
+"""The rows of a journal: one for each step and each start of an episode, of one environment or of several.
 
-A row is a record of fixed size: what happened, the action, the reward, the flags, and the observation after the step.
-The beginning of an episode has its first observation alone. The fields of nested spaces are those of their leaves.
+A row is a record of fixed size: its kind, the action, the reward, the flags, and the observation after the step. At the
+start of an episode, only the first observation is set. A nested space has one field per leaf.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-#: What a row says of an environment: a step, the first observation of an episode, or nothing.
+#: What a row says about an environment: a step, the first observation of an episode, or nothing.
 STEP, BEGIN, NOTHING = 0, 1, 2
-#: The most bytes of one row.
+#: The maximum size of one row, in bytes.
 MAX_ROW = 64 * 1024 * 1024
 #: The fields that every row has.
 KIND, REWARD, TERMINATED, TRUNCATED, FRAME = "kind", "reward", "terminated", "truncated", "frame"
-#: The first part of the names of the fields of observations and actions.
+#: The prefixes of the names of observation and action fields.
 OBSERVATION, ACTION = "observation", "action"
 
 
 def leaves(space: Any, path: str) -> Iterator[tuple[str, np.dtype[Any], tuple[int, ...]]]:
-    """Yield the fields of a space: the name, the dtype and the shape of each of its leaves.
+    """Yield the fields of a space: the name, dtype and shape of each leaf.
 
     Args:
         space: The space of one environment.
         path: The name of the space itself.
 
     Raises:
-        ValueError: Minari has no such space; the message is a clause.
+        ValueError: Minari does not support the space; the message is a clause.
     """
     if isinstance(space, spaces.Dict):
         for key, each in space.spaces.items():
@@ -65,9 +65,9 @@ def row_dtype(
     Args:
         observation_space: The observation space of one environment.
         action_space: Its action space.
-        num_envs: How many environments there are; None for a single one.
+        num_envs: The number of environments; None for a single one without a batch dimension.
         reward_shape: The shape of a reward.
-        frame_shape: The shape of a frame of uint8; None for none.
+        frame_shape: The shape of a uint8 frame; None for no frames.
 
     Raises:
         ValueError: Minari cannot store a space, or a row is too large; the message is a clause.
@@ -83,7 +83,7 @@ def row_dtype(
         fields += [(path, dtype, (*several, *shape)) for path, dtype, shape in leaves(space, name)]
     if frame_shape is not None:
         fields.append((FRAME, np.uint8, (*several, *frame_shape)))
-    # Computed by Python's integers, before NumPy makes anything of it.
+    # Computed with Python's integers first, which cannot overflow.
     size = sum(np.dtype(dtype).itemsize * _product(shape) for _, dtype, shape in fields)
     if size > MAX_ROW:
         raise ValueError(
@@ -100,7 +100,7 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 def column(rows: npt.NDArray[Any], space: Any, path: str) -> Any:
-    """Return what takes the values of a space, or those of each environment, by the indices of their rows.
+    """Return an object that stores values of a space, by row index; for several environments, batches of values.
 
     Args:
         rows: The rows.
@@ -117,10 +117,10 @@ def column(rows: npt.NDArray[Any], space: Any, path: str) -> Any:
 
 
 class Columns:
-    """Takes the values of a Dict or a Tuple.
+    """Stores the values of a Dict or a Tuple.
 
     Args:
-        parts: The keys, and what takes their values.
+        parts: The keys, each with the object that stores its values.
     """
 
     def __init__(self, parts: list[tuple[Any, Any]]) -> None:

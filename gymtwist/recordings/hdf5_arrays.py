@@ -1,7 +1,7 @@
-"""Writes small arrays into HDF5 files by the low-level functions of h5py.
+"""Writes small arrays into HDF5 files with the low-level functions of h5py.
 
-A short episode is some eight small objects. ``Group.create_dataset`` takes twice as long for each, most of it for
-choices that are the same here every time. What is written is the same.
+A short episode consists of about eight small objects. ``Group.create_dataset`` takes twice as long for each, mostly to
+work out options that never change here. The result is the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 @cache
 def _links() -> Any:
-    """Return the properties of links: they make the groups in between, and names are UTF-8, as h5py's are."""
+    """Return h5py's usual link properties: intermediate groups are created, and names are UTF-8."""
     properties = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     properties.set_create_intermediate_group(True)
     properties.set_char_encoding(h5py.h5t.CSET_UTF8)
@@ -34,7 +34,7 @@ def _scalar() -> Any:
 
 
 def _creation(chunks: tuple[int, ...] | None, compression: int, shuffles: bool) -> Any:
-    """Return the properties of an array; files do not depend on the time at which they are written."""
+    """Return the creation properties of an array, without timestamps, so that equal data gives equal files."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
     if chunks is not None:
@@ -55,10 +55,10 @@ def write_array(
 
     Args:
         group: The ``h5py.Group``.
-        name: The name in it; groups in between are made.
+        name: The name in the group; intermediate groups are created.
         array: The array.
-        chunks: The shape of a chunk, which is compressed; None for an array in one piece.
-        compression: The level of gzip.
+        chunks: The shape of a chunk, to compress the array; None to store it contiguously.
+        compression: The gzip level.
     """
     creation = _plain() if chunks is None else _creation(chunks, compression, array.dtype.itemsize > 1)
     space = h5py.h5s.create_simple(array.shape)
@@ -67,10 +67,10 @@ def write_array(
 
 
 def write_integer(group: Any, name: str, value: int | np.integer[Any]) -> None:
-    """Write an attribute that is an integer: int64, or of its own dtype.
+    """Write an integer attribute, as int64 or with its own dtype.
 
     Args:
-        group: The ``h5py.Group``, which does not have it.
+        group: The ``h5py.Group``, which must not have the attribute yet.
         name: The name of the attribute.
         value: The value.
     """

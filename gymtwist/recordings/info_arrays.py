@@ -1,7 +1,8 @@
-"""Infos of an episode as arrays, one for each entry, with a row for the beginning and each step.
+"""The infos of an episode as arrays: one array per entry, with a row for the reset and for each step.
 
-Minari wants the same entries in every info. Where one is missing, its array has zero (NaN, if it is of floats; an empty
-text), and an array with an underscore before the name says where it is present, as in Gymnasium's vector environments.
+Minari requires the same entries in every info. Where one is missing, its array has zero (NaN for floats, an empty
+string for text), and an array with an underscore before the name says where it is present, as in Gymnasium's vector
+environments.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from typing import Any
 import h5py
 import numpy as np
 
-#: The most entries of the infos of one episode; the others are left out.
+#: The maximum number of entries in the infos of one episode; further ones are left out.
 _MOST = 1000
-#: The entry with the infos of the last step of episodes whose environment was reset in the same step.
+#: The entry with the last info of each episode whose environment was reset in the same step.
 _LAST = "final_info"
 _Flat = dict[tuple[str, ...], Any]
 
 
 def of_environment(info: dict[str, Any], environment: int, num_envs: int | None) -> dict[str, Any]:
-    """Return what an info says of one environment.
+    """Return the part of an info that is about one environment.
 
     Args:
-        info: The info of a single environment, or of several that step together.
+        info: The info of a single environment, or of a vector environment.
         environment: The index of the environment.
-        num_envs: How many there are; None for a single one.
+        num_envs: The number of environments; None for a single one.
     """
     if num_envs is None:
         return info
@@ -50,11 +51,11 @@ def write(group: Any, infos: Sequence[dict[str, Any]]) -> list[str]:
     """Write the infos of an episode.
 
     Args:
-        group: The group of the file for them.
-        infos: The info of the beginning, and of each step.
+        group: The group for them in the file.
+        infos: The info of the reset, and of each step.
 
     Returns:
-        The names of entries that no array can have.
+        The names of the entries that cannot be stored as arrays.
     """
     flat = [_flatten(info, ()) for info in infos]
     paths = dict.fromkeys(path for each in flat for path in each)
@@ -89,7 +90,7 @@ def _flatten(info: dict[str, Any], path: tuple[str, ...]) -> _Flat:
 
 
 def _array(values: list[Any]) -> Any:
-    """Return one array of values, some of which may be None; None if they do not make one of numbers or of texts."""
+    """Return an array of values, with None replaced; None if they do not make an array of numbers or text."""
     present = [value for value in values if value is not None]
     if all(isinstance(value, str) for value in present):
         return np.array([value or "" for value in values], object)
@@ -99,7 +100,7 @@ def _array(values: list[Any]) -> Any:
         shape = arrays[0].shape
         if dtype.kind not in "biufc" or any(each.shape != shape for each in arrays):
             return None
-    except (TypeError, ValueError):  # of objects, or ragged
+    except (TypeError, ValueError):  # objects, or ragged
         return None
     missing = np.full(shape, np.nan if dtype.kind in "fc" else 0, dtype)
     return np.array([missing if value is None else value for value in values], dtype)

@@ -1,6 +1,6 @@
 """The files of a journal, which a session writes and the dataset writer reads.
 
-``ROOT/.journals/OWNER@TOKEN/`` has
+``ROOT/.journals/OWNER@TOKEN/`` contains:
 
 - ``lock``: locked by the session's process for as long as that writes;
 - ``header``: a :class:`Header`;
@@ -21,12 +21,12 @@ import numpy as np
 
 from gymtwist.spaces.descriptions import Description
 
-#: The beginning of every segment: the number of complete rows, those that have room, and the number of the first one.
+#: The header of every segment: the number of complete rows, the total number of rows, and the number of the first one.
 SEGMENT_HEADER = np.dtype([("magic", "S8"), ("count", "<u8"), ("capacity", "<u8"), ("first", "<u8")])
 MAGIC = b"gymrows1"
-#: Bytes before the first row of a segment.
+#: The offset of the first row of a segment, in bytes.
 OFFSET = 64
-#: The beginning of the name of a journal that is being made.
+#: The prefix of the name of an unfinished journal.
 UNFINISHED = ".new-"
 HEADER, LOCK, NOTES, SEGMENT = "header", "lock", "notes", "rows-{:06}"
 
@@ -40,15 +40,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         dataset: The full name of the dataset.
         observation_space: The observation space of one environment.
         action_space: Its action space.
-        num_envs: How many environments there are; None for a single one.
+        num_envs: The number of environments; None for a single one without a batch dimension.
         reward_shape: The shape of a reward.
         frame_shape: The shape of a frame; None if no frames are recorded.
         frames: How frames are stored.
-        compression: The level of gzip; 0 for none.
-        fps: Frames of a second of video.
-        env_spec: Gymnasium's specification of the environment as JSON; None if there is none.
+        compression: The gzip level; 0 for none.
+        fps: The frame rate of videos, in frames per second.
+        env_spec: Gymnasium's specification of the environment, as JSON; None if there is none.
         author: The name of the client's identity; empty if there is none.
-        byte_order: That of the rows.
+        byte_order: The byte order of the rows.
     """
 
     dataset: str
@@ -66,13 +66,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
-    """What rows have no room for.
+    """What does not fit into a row.
 
     Attributes:
         row: The number of the row.
-        seed: The seed of a reset, or a list with one for each environment.
-        options: The options of a reset.
-        info: The info of a step or a reset.
+        seed: The seed of a reset, or a list with one for each environment; None if there is none.
+        options: The options of a reset; None if there are none.
+        info: The info of a step or a reset; None if there is none.
     """
 
     row: int
@@ -84,11 +84,11 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 def lock(path: Path) -> int | None:
     """Lock a file for this process; return its descriptor, or None if another process holds the lock.
 
-    The lock is one of POSIX: the processes that this one starts do not inherit it, and it ends with this process. A
-    process must not open the file a second time.
+    This is a POSIX lock: processes started by this one do not inherit it, and it ends with this process. A process must
+    not open the file a second time.
 
     Raises:
-        OSError: The file cannot be made.
+        OSError: The file cannot be created.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -103,19 +103,19 @@ def lock(path: Path) -> int | None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that others see complete or not at all."""
+    """Write a file so that others see it complete or not at all."""
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content)
     os.replace(part, path)
 
 
 def size_below(directory: Path) -> int:
-    """Return the bytes on disk of all files below a directory."""
+    """Return the disk space used by all files below a directory, in bytes."""
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
             try:
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512
             except OSError:
-                continue  # removed meanwhile
+                continue  # removed in the meantime
     return total

@@ -1,4 +1,4 @@
-"""Reads a journal while its session writes it, and what a session left: the episodes that have ended."""
+"""Reads a journal, while its session writes it or after that, and finds the episodes that have ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gymtwist.recordings.journal_files import MAGIC, NOTES, OFFSET, SEGMENT, SEG
 from gymtwist.spaces.gymnasium_spaces import build
 
 _NOTES_READ = 2**20
-#: Numbers of rows: all from one up to another, which is the usual case, or an array.
+#: Row numbers: a range (start, end), which is the usual case, or an array.
 _Rows: TypeAlias = tuple[int, int] | npt.NDArray[np.int64]
 
 
@@ -30,16 +30,16 @@ class Segment:
     Args:
         path: The file.
         dtype: The dtype of a row.
-        num_envs: How many environments there are.
 
     Attributes:
         path: The file.
+        capacity: The number of rows in the segment.
         first: The number of the first row in the journal.
-        rows: The rows, complete or not; for a single environment, too, with one element of each field for it.
+        rows: The rows, whether complete or not.
 
     Raises:
-        ValueError: It is no segment of such rows.
-        OSError: It cannot be read.
+        ValueError: The file is not a segment with such rows.
+        OSError: The file cannot be read.
     """
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
@@ -65,10 +65,10 @@ class Episode(msgspec.Struct, frozen=True):
 
     Attributes:
         environment: The index of the environment.
-        rows: The numbers of its rows: the beginning, then the steps.
+        rows: The numbers of its rows: the start, then the steps.
         is_finished: Whether it was terminated or truncated.
         seed: The seed of the reset; None if it had none.
-        options: The options of the reset.
+        options: The options of the reset; None if it had none.
     """
 
     environment: int
@@ -84,7 +84,7 @@ class Episode(msgspec.Struct, frozen=True):
 
 
 def _joined(parts: list[_Rows], rows: npt.NDArray[np.int64]) -> list[_Rows]:
-    """Append the numbers of rows; what is without gaps takes no memory for each row."""
+    """Append row numbers; contiguous rows are stored as a range, so they take no memory per row."""
     if not len(rows):
         return parts
     first, end = int(rows[0]), int(rows[-1]) + 1
@@ -107,12 +107,12 @@ class JournalReader:
         header: Its header.
 
     Attributes:
-        header: The same.
+        header: Its header.
         observation_space: The observation space of one environment.
         action_space: Its action space.
 
     Raises:
-        ValueError: The header does not fit.
+        ValueError: The header is invalid.
     """
 
     def __init__(self, directory: Path, header: Header) -> None:
@@ -126,15 +126,15 @@ class JournalReader:
         self._next_segment = 0
         self._read = 0
         self._several = header.num_envs is not None
-        #: The rows of the episode of each environment that goes on; None between two episodes.
+        #: For each environment, the rows of the current episode; None between two episodes.
         self._open: list[list[_Rows] | None] = [None] * (header.num_envs or 1)
         self._notes_offset, self._notes_rest = 0, b""
         self._resets: dict[int, Note] = {}
-        #: Encoded: that is a small part of what an info takes, and an episode may have no end.
+        #: By row, still encoded: that takes much less memory, and an episode may never end.
         self._infos: dict[int, bytes] = {}
 
     def infos(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Return the infos of some rows; an empty list if none has one.
+        """Return the infos of some rows; an empty list if none of the rows has one.
 
         Args:
             rows: The numbers of the rows.
@@ -150,7 +150,7 @@ class JournalReader:
         """Return the episodes that have ended since the last call, in the order of their ends.
 
         Args:
-            is_over: Whether the session has ended; the episodes that were going on are among them then.
+            is_over: Whether the session has ended; then the unfinished episodes are returned as well.
 
         Raises:
             ValueError: The journal is damaged.
@@ -176,13 +176,14 @@ class JournalReader:
     def _find_segments(self) -> None:
         while (path := self._directory / SEGMENT.format(self._next_segment)).exists():
             with contextlib.suppress(ValueError):
-                # One that the session was killed over may be incomplete; the next time one that is new is complete.
+                # It may be incomplete: if it is new, it will be complete next time; if the session was killed, it stays
+                # so.
                 self._segments.append(Segment(path, self._dtype))
                 self._next_segment += 1
                 continue
             return
         if not self._segments and not self._next_segment:
-            # Those before it were released by an earlier process.
+            # The earlier ones were removed by an earlier process.
             numbers = sorted(int(each.name.rpartition("-")[2]) for each in self._directory.glob("rows-*"))
             if numbers:
                 self._next_segment = numbers[0]
@@ -215,7 +216,7 @@ class JournalReader:
                 _joined(going_on, begin + numbers[taken:])
 
     def _cut(self, environment: int, last: npt.NDArray[np.int64]) -> Iterator[Episode]:
-        """End an episode that goes on at a reset."""
+        """End an episode that was still going on at a reset."""
         parts = self._open[environment]
         if parts is not None:
             _joined(parts, last)
@@ -225,10 +226,10 @@ class JournalReader:
         rows = np.concatenate([np.arange(*each) if isinstance(each, tuple) else each for each in parts])
         note = self._resets.get(int(rows[0]), Note(0))
         seed = note.seed[environment] if isinstance(note.seed, list) else note.seed
-        # Gymnasium's vector environments seed each with a number of its own.
+        # Gymnasium's vector environments give each environment its own seed, counting up.
         if seed is not None and not isinstance(note.seed, list) and self._several:
             seed += environment
-        if len(rows) > 1:  # without a step there is nothing to learn from
+        if len(rows) > 1:  # an episode without a step is of no use
             yield Episode(environment, rows, is_finished, seed, note.options)
 
     def _read_notes(self) -> None:
@@ -255,10 +256,10 @@ class JournalReader:
             self._infos[note.row] = content
 
     def slices(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-        """Yield the segments that some rows are in, each with the indices of these in it.
+        """Yield the segments that contain some of the rows, each with the indices of these rows in it.
 
         Args:
-            rows: The numbers of the rows, in order.
+            rows: The numbers of the rows, in ascending order.
         """
         for segment in self._segments:
             inside = rows[
@@ -268,7 +269,7 @@ class JournalReader:
                 yield segment.rows, inside - segment.first
 
     def release(self) -> None:
-        """Remove what no episode needs any more, after those that :meth:`poll` returned were stored."""
+        """Remove what no episode needs any more; call this after storing the episodes returned by :meth:`poll`."""
         needed = min((int(parts[0][0]) for parts in self._open if parts), default=self._read)
         self._resets = {row: note for row, note in self._resets.items() if row >= needed}
         if self._infos and next(iter(self._infos)) < needed:

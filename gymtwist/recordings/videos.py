@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 
 def write_video(path: Path, frames: Iterable[npt.NDArray[Any]], fps: float) -> None:
-    """Write a video in H.264, complete or not at all.
+    """Write an H.264 video, complete or not at all.
 
     Args:
         path: The file.
-        frames: The frames, uint8 of shape (height, width, 3).
-        fps: Frames of a second.
+        frames: The frames, uint8 of shape (height, width, 3); at least one.
+        fps: Frames per second.
     """
     part = path.with_name(f".part-{path.name}")
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]
-    # Video has half as many samples of colour in each direction, so its sides are even.
+    # The video format subsamples colours by two in both directions, so both sides must be even.
     even = (height + height % 2, width + width % 2)
     writer = imageio_ffmpeg.write_frames(str(part), even[::-1], fps=fps, macro_block_size=2, ffmpeg_log_level="error")
     writer.send(None)

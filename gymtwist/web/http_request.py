@@ -88,7 +88,7 @@ class HttpRequest(server.Request):
             super().process()
 
     def _has_identity(self) -> bool:
-        """Find out who the client is; refuse the request if it has no identity, later if its token is wrong."""
+        """Identify the client, or refuse the request: at once without a token, after a delay with a wrong one."""
         if self.path in _FOR_EVERYBODY:
             return True
         factory, header = self.site.factory, self.getHeader("authorization")

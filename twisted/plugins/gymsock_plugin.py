@@ -1,4 +1,4 @@
-"""Tells twistd of its subcommand `gymsock`; there must be no `__init__.py` beside or above this file."""
+"""Registers the subcommand `gymsock` with twistd; there must be no `__init__.py` beside or above this file."""
 
 from twisted.application.service import ServiceMaker
 
