@@ -34,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help serve everything screenshots test learning ray cluster recipes registry sweep cgroups packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, cluster, recipes, registry, sweep, cgroups), or the program of packages,'

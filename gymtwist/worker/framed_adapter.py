@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
@@ -116,7 +117,7 @@ class FramedAdapter:
         self.handlers.update(dict.fromkeys(get_args(all_messages.Request), self._unsuitable))
         self.handlers.update(self._handler.handlers)
         self.handlers |= self._snapshots.handlers
-        self.handlers |= {
+        own: dict[type, Callable[[Any], Any]] = {
             make_messages.Make: self._make,
             agent_messages.MakeAgents: self._make,
             messages.Share: self._share,
@@ -124,6 +125,14 @@ class FramedAdapter:
             messages.Envs: self._envs,
             Resume: self._refuse_resume,
         }
+        for request, handle in own.items():
+            self.handlers[request] = partial(self._handle, handle)
+
+    def _handle(self, handle: Callable[[Any], Any], request: Any) -> Any:
+        """Handle a request that runs no operation of the environment; it counts as activity, too."""
+        reply = handle(request)
+        self._status.end()
+        return reply
 
     def _use_handler_for(
         self, request: make_messages.Make | agent_messages.MakeAgents
@@ -365,12 +374,14 @@ class FramedAdapter:
         """Return the state and the descriptors that a copy needs to use the connection in place of this process.
 
         Raises:
-            SnapshotRefused: The client has sent too many requests ahead.
+            SnapshotRefused: The client has sent too many requests ahead, or the transport cannot be handed over.
         """
+        transport = self.transport if self._resumable is None else self._resumable.inner
+        if not isinstance(transport, (SharedMemoryTransport, type(self._socket))):
+            raise SnapshotRefused(f"{type(transport).__name__} cannot be handed over to a copy: use the socket")
         self._socket.end()
         if not self._recovery.move_pending(self._socket.buffer):
             raise SnapshotRefused("too many requests wait behind the one to restore: take their replies first")
-        transport = self.transport if self._resumable is None else self._resumable.inner
         handover, descriptors = transport.hand_over() if isinstance(transport, SharedMemoryTransport) else (b"", [])
         if self._resumable is not None:
             try:
@@ -528,8 +539,6 @@ class FramedAdapter:
             self.send(messages.Shared())
             framing, poll = self._codec.framing, self._settings.poll
             self._share_by(SharedMemoryTransport(self._socket, memory, framing, poll, descriptor))
-        # The request counts as activity.
-        self._status.end()
 
     def _envs(self, request: messages.Envs) -> messages.EnvsListed:
         """List environments that the client may make."""
@@ -544,8 +553,6 @@ class FramedAdapter:
             ]
         start = bisect.bisect_right(listed, request.after, key=lambda each: each.id)
         stop = start + request.count
-        # The request counts as activity.
-        self._status.end()
         return messages.EnvsListed(tuple(listed[start:stop]), stop < len(listed), f"gymtwist {gymtwist.__version__}")
 
     def _close(self, request: messages.Close) -> None:

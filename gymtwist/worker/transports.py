@@ -24,10 +24,11 @@ class Transport(Protocol):
     def receive(self) -> Any:
         """Wait for the next request, which is valid until the next call; None if the client has left.
 
-        Another process can resume a framed session on its socket, with the bytes given to
-        :meth:`~gymtwist.worker.recovery_state.RecoveryState.keep_pending`. A transport that does not receive from the
-        socket calls :meth:`~gymtwist.worker.recovery_state.RecoveryState.end` before its first request instead: the
-        session then ends with its process.
+        If the process crashes, another one resumes a framed session on the socket, from the bytes given to
+        :meth:`~gymtwist.worker.recovery_state.RecoveryState.keep_pending` before each request. If the client of a
+        transport cannot return to the socket, the transport calls
+        :meth:`~gymtwist.worker.recovery_state.RecoveryState.end` before its first request, and the session ends with
+        its process.
         """
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:

@@ -31,7 +31,7 @@ from gymtwist.protocol import (
     resume_messages,
     websocket,
 )
-from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import error_message
 from gymtwist.spaces import descriptions
@@ -402,3 +402,15 @@ def test_every_kind_of_space_has_a_section() -> None:
         assert section, kind
         for field in kind.__struct_fields__:
             assert f"`{field}`" in section, (kind, field)
+    for page in (DIRECTORY / "values.md", DIRECTORY.parent / "classic-protocol.md"):
+        first_cells = " ".join(line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("|"))
+        for kind in get_args(Description):
+            assert re.search(rf"\b{kind.__name__}\b", first_cells), (page, kind)
+
+
+def test_every_reply_answers_a_request_and_has_warnings() -> None:
+    """Without a field for warnings, the first one would end the session."""
+    operations = {tag_of(each) for each in get_args(all_messages.Request)} | {"queued", "moved", "error"}
+    for reply in get_args(all_messages.Reply):
+        assert tag_of(reply) in operations, reply
+        assert "warnings" in reply.__struct_fields__, reply

@@ -57,7 +57,7 @@ def test_every_field_of_every_message_is_in_a_vector(framing: str, kind: Any) ->
 
 
 def test_every_kind_of_space_is_in_a_vector() -> None:
-    """All ten, and a description of each field."""
+    """All of them, and a description of each field."""
     kinds = {each["meaning"]["kind"] for each in load("spaces.json")["spaces"]}
     assert kinds == {each.__name__ for each in get_args(Description)}
 

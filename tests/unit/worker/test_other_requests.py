@@ -1,0 +1,56 @@
+"""Requests that run no operation of the environment, and transports that the adapter does not know."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import cast
+
+import pytest
+
+from gymtwist.errors import SnapshotRefused
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.worker.framed_adapter import FramedAdapter
+from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus, create
+from gymtwist.worker.transports import Transport
+from gymtwist.worker.worker_settings import WorkerSettings
+from gymtwist_conformance.reference_client import INT32, Failed, message
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import eventually
+from tests.support.served_session import Served
+
+
+@pytest.mark.parametrize("operation", ["envs", "share", "resume"])
+def test_it_counts_as_activity(operation: str) -> None:
+    """Else the server would end a session that asks for nothing else as idle."""
+    served = Served(INT32, message(INT32, "make", id="CartPole-v1"))
+    try:
+        served.client.reply("make")
+        served.status.words[LAST_ACTIVITY] = 0.0
+        fields = {"secret": "x"} if operation == "resume" else {}
+        try:
+            served.client.ask(operation, **fields)
+        except Failed:
+            assert operation == "resume"
+        eventually(lambda: served.status.last_activity, PATIENCE)
+    finally:
+        served.end()
+
+
+class _Unknown:
+    """A transport of somebody's own."""
+
+
+def test_a_transport_that_cannot_be_handed_over() -> None:
+    """Is refused, and named."""
+    ours, its = socket.socketpair()
+    descriptor = create()
+    status = SessionStatus(descriptor, with_recovery=True)
+    os.close(descriptor)
+    with ours, its:
+        adapter = FramedAdapter(ProtocolName.INT32, its, WorkerSettings(monitor_root="/"), status)
+        adapter._receive_frames(b"")
+        adapter.transport = cast(Transport, _Unknown())
+        with pytest.raises(SnapshotRefused, match=r"^_Unknown cannot be handed over to a copy: use the socket"):
+            adapter.hand_over()
+        status.close()
