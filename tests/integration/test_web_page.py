@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -115,8 +116,50 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     assert page.script("return document.activeElement.id") == "content"
 
 
+def check_access(page: Page) -> None:
+    """Check that a screen reader and poor sight meet no obstacle that axe-core knows."""
+    page.script(files("axe_core_python").joinpath("axe.min.js").read_text())
+    found = page.driver.execute_async_script("axe.run().then(arguments[0])")
+    assert found["passes"]
+    violations = [(each["id"], each["help"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+    assert violations == [], page.driver.current_url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible(page: Page, server: ServerProcess, scheme: str) -> None:
+    """In both color schemes, while a session runs."""
+    scheme_feature = {"name": "prefers-color-scheme", "value": scheme}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_feature]})
+    since = server.mark()
+    with gymtwist.client.connect(server.port, "CartPole-v1", render_mode="rgb_array") as env:
+        for seed in range(2):
+            env.reset(seed=seed)
+            while not env.step(0)[2]:
+                pass
+        number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1", since=since).group(1)
+        shown = {
+            "#/": "tbody a",
+            "#/environments": "tbody a",
+            "#/environments/CartPole-v1": "dl",
+            "#/errors": "main h1",
+            "#/datasets": "main h1",
+            f"#/sessions/{number}": "svg.plot polyline",
+            "#/play/CartPole-v1": ".row button",
+        }
+        for name, selector in shown.items():
+            page.open(name)
+            page.wait(partial(page.find, selector))
+            check_access(page)
+    page.find(".row button")[0].click()
+    page.wait(lambda: page.text('[data-key="Episode"] dd') == "1")
+    check_access(page)
+    page.open("#/")
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_one_session_shows_its_returns(page: Page, server: ServerProcess) -> None:
     """As a plot, which is also described in words."""
+    since = server.mark()
     with gymtwist.client.connect(server.port, "CartPole-v1") as env:
         lengths = []
         for episode in range(5):
@@ -126,7 +169,7 @@ def test_one_session_shows_its_returns(page: Page, server: ServerProcess) -> Non
                 _, _, ended, _, _ = env.step(0)
                 length += 1
             lengths.append(length)
-        number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 for \S+ \(int32").group(1)
+        number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 for \S+ \(int32", since=since).group(1)
         page.open(f"#/sessions/{number}")
         words = page.wait(lambda: page.text("figcaption"))
         assert f"from {min(lengths)} to {max(lengths)}, the last one {lengths[-1]}" in words

@@ -61,7 +61,7 @@ export function described(space) {
 export function environment(content, id) {
   const list = element("dl", { class: "cards" });
   const words = element("p", { role: "status" }, "Making it once to see its spaces…");
-  const more = element("pre", { tabindex: "0", "aria-label": "Everything that is known of it", hidden: "" });
+  const more = element("pre", { tabindex: "0", role: "region", "aria-label": "Everything that is known of it", hidden: "" });
   content.append(
     element("h1", {}, id),
     element("p", {}, element("a", { href: `#/play/${encodeURIComponent(id)}` }, "Play it")),

@@ -10,7 +10,9 @@ export function play(content, id) {
   const canvas = element("canvas", { role: "img", "aria-label": `The environment ${id}`, hidden: "" });
   const text = element("pre", { hidden: "" });
   const words = element("p", { role: "status" }, "Start, then use the keys below.");
-  const picture = element("div", { class: "picture", tabindex: "0", "aria-label": "Playing field: steer here by the keyboard" }, canvas, text);
+  const label = "Playing field: steer here by the keyboard";
+  // A screen reader passes the keys on only to an application.
+  const picture = element("div", { class: "picture", tabindex: "0", role: "application", "aria-label": label }, canvas, text);
   const speed = element("select", { id: "speed" });
   for (const [name, factor] of SPEEDS) speed.append(element("option", { value: String(factor) }, name));
   speed.value = takesTurns(id) ? "0" : "0.5";

@@ -6,7 +6,7 @@ import { plot } from "./plot.js";
 export function session(content, name) {
   const list = element("dl", { class: "cards" });
   const returns = element("div");
-  const printed = element("pre", { tabindex: "0", "aria-label": "What the session printed" });
+  const printed = element("pre", { tabindex: "0", role: "region", "aria-label": "What the session printed" });
   const view = new LiveView(name);
   const heading = element("h1", {}, `Session ${name}`);
   const columns = element("div", { class: "columns" });
