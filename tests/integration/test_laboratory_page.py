@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.background_programs import free_port
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle
 from tests.support.server_process import REPOSITORY, variables
@@ -19,12 +19,6 @@ from tests.support.server_process import REPOSITORY, variables
 PAGE = REPOSITORY / "docs" / "how-to" / "from-laptop-to-laboratory.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"# ([\w.]+)\n")
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def test_every_command_of_the_page_does_what_it_should(tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pytest
 
 from gymtwist_conformance.reference_client import FramedClient
 from gymtwist_conformance.reference_client.websocket_stream import WebSocketLink
+from tests.support.background_programs import free_port, running
 from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess, connected
 
@@ -30,23 +28,6 @@ uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 {}
 }}
 """
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], directory: Path) -> Iterator[None]:
-    """Run a program within the context."""
-    process = subprocess.Popen(command, cwd=directory, env={"HOME": str(directory)}, stdin=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
 
 
 @pytest.fixture(params=["nginx", "Caddy"])
