@@ -38,8 +38,13 @@ Connect = Callable[..., FramedClient]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Measure the coverage of what is imported in one process: it is the same in all."""
+    """Measure the coverage of what is imported in one process: it is the same in all.
+
+    The garbage collector would look at the collected tests again and again. The process that has workers collects none.
+    """
     workers = session.config.pluginmanager.has_plugin("dsession")
+    if not workers:
+        gc.disable()
     worker = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"]
     if workers or worker != "gw0":
         process_coverage.pause()
@@ -49,6 +54,7 @@ def pytest_collection_finish() -> None:
     """Measure the coverage of some modules from now on, and spare the garbage collector the collected tests."""
     process_coverage.pause()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)
