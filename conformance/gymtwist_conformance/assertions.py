@@ -1,4 +1,4 @@
-"""Assertions about one connection of a client: each holds until something contradicts it."""
+"""Assertions about one connection of a client: each holds until it is contradicted."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Result(NamedTuple):
     """The outcome of one assertion.
 
     Attributes:
-        name: Of the scenario and of the assertion, with a dot between them.
-        protocol: What the client speaks; empty if it did not get that far.
+        name: The names of the scenario and of the assertion, separated by a dot.
+        protocol: The protocol that the client speaks; empty if it did not get that far.
         why: What contradicts the assertion; empty if nothing does.
     """
 
@@ -102,7 +102,7 @@ class Assertions:
 
     Args:
         scenario: The name of the scenario that the client plays.
-        protocol: What the client speaks.
+        protocol: The protocol that the client speaks.
     """
 
     def __init__(self, scenario: str, protocol: str) -> None:
@@ -114,10 +114,10 @@ class Assertions:
         self._found[name] = self._found.get(name) or ("" if condition else text)
 
     def take(self, name: str, request: dict[str, Any], op: str) -> dict[str, Any]:
-        """Assert that a request is of an operation.
+        """Assert that a request has a certain operation.
 
         Raises:
-            Violation: It is not, so the script cannot go on.
+            Violation: It has another one, so the script cannot continue.
         """
         text = f'the client sent "{request["op"]}"; expected "{op}"'
         self.check(name, request["op"] == op, text)

@@ -1,4 +1,4 @@
-"""The command line: checks of a server are run by pytest, clients are judged by the referee."""
+"""The command line: pytest runs the checks of a server, and the referee judges clients."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        words: The words of the command line; those of the process by default.
+        words: The command-line arguments; those of the process by default.
 
     Returns:
         The exit status.
@@ -118,7 +118,7 @@ def _client(arguments: argparse.Namespace) -> int:
         return 2
     report = referee.Report(arguments.json)
     with listener:
-        # Not on the standard output, from which a program reads the results.
+        # Not to standard output, from which a program reads the results.
         print(f"listening on port {listener.getsockname()[1]}", file=sys.stderr, flush=True)
         try:
             for result in referee.referee_clients(listener, scenarios, arguments.patience, arguments.pause):

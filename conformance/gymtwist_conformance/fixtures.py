@@ -1,4 +1,4 @@
-"""Fixtures of the scenarios: environments that are descriptions of spaces, and the delivery of the replies."""
+"""Fixtures of the scenarios: environments that consist of spaces only, and how replies are delivered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANY_NUMBERS: Space = {**NUMBERS, "shape": [NUM_ENVS, 4]}
 TARGET: Space = {"kind": "Box", "shape": [3], "dtype": "float32", "low": -1, "high": 1}
 #: The rewards of one scenario.
 REWARDS: Space = {"kind": "Box", "shape": [2], "dtype": "float32", "low": "-Infinity", "high": "Infinity"}
-#: Fields that no reply has, with text that has more bytes than characters.
+#: Fields that the specification does not have, with text that has more bytes than characters.
 UNKNOWN = {"x_unknown": {"text": "Größe 🎲", "list": [1, None, {"op": "error"}], "number": -1.5e300}, "x_none": None}
 
 
@@ -47,14 +47,14 @@ def nested_space(*, text: bool) -> Space:
 
 
 class Environment:
-    """An environment as the client has asked for it: what its replies carry.
+    """An environment as the client requested it, which determines what its replies contain.
 
     Args:
         make: The client's request.
         encoding: The client's framing.
         actions: The action space.
         observations: The observation space.
-        single: The action space and the observation space of one environment of several.
+        single: The action space and the observation space of a single one of several environments.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Environment:
         return told | fields
 
     def action(self, assertions: Assertions, carried: Any) -> Any:
-        """Read an action of the client; None if it is not in the space."""
+        """Decode an action of the client; None if it is not in the space."""
         try:
             action = self._actions.load(carried)
         except Violation as violation:
@@ -93,36 +93,36 @@ class Environment:
         return action
 
     def reward(self, value: float) -> Any:
-        """Carry the reward of a single environment."""
+        """Encode the reward of a single environment."""
         return to_lists(np.float64(value)) if self.is_json else value
 
     def reward_array(self, values: Any) -> Any:
-        """Carry a reward that is an array of the reward space."""
+        """Encode a reward that is an array of the reward space."""
         array = np.asarray(values, "<f4")
         if self.is_json:
             return to_lists(array)
         return {"dtype": "float32", "shape": list(array.shape), "data": array.tobytes()}
 
     def array(self, values: Any) -> dict[str, Any]:
-        """Carry an array that has its dtype and shape with it, as data and rendered frames do."""
+        """Encode an array together with its dtype and shape, as in data and rendered frames."""
         array = np.ascontiguousarray(values)
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
         carried = base64.b64encode(data).decode() if self.is_json else data
         return {"dtype": array.dtype.name, "shape": list(array.shape), "data": carried}
 
     def rewards(self, values: Any) -> Any:
-        """Carry the rewards of several environments, or of several steps."""
+        """Encode the rewards of several environments, or of several steps."""
         array = np.asarray(values, "<f8")
         return array.tolist() if self.is_json else array.tobytes()
 
     def flags(self, values: Any) -> Any:
-        """Carry the flags of several environments."""
+        """Encode the flags of several environments."""
         array = np.asarray(values, np.bool_)
         return array.tolist() if self.is_json else array.tobytes()
 
 
 class Delivery(enum.Enum):
-    """Where the bytes of the replies are cut."""
+    """Where the bytes of the replies are split."""
 
     WHOLE = "all in one"
     BYTES = "byte by byte"
@@ -135,8 +135,8 @@ class Answer(NamedTuple):
 
     Attributes:
         replies: Each with its operation and its fields.
-        delivery: How they are cut.
-        dressed: Whether the messages have everything that is allowed: unknown fields, the operation behind the other
+        delivery: How their bytes are split.
+        dressed: Whether the messages use everything that is allowed: unknown fields, the operation after the other
             fields, and white space in JSON.
         last: Whether the referee closes the connection afterwards.
     """

@@ -106,7 +106,7 @@ def subject(pytestconfig: pytest.Config, encoding: str) -> Iterator[Subject]:
 
 
 def is_selected(name: str, patterns: list[str]) -> bool:
-    """Return whether a check is selected by its name, its theme or a pattern; without patterns every check is."""
+    """Return whether a check is selected by its name, its theme or a pattern; without patterns, all are."""
     return not patterns or any(fnmatchcase(name, each) or name.startswith(f"{each}.") for each in patterns)
 
 

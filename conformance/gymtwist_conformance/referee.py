@@ -1,4 +1,4 @@
-"""The referee: a server that plays the scenarios, in forms that are hard to read, and judges its clients."""
+"""The referee: a server that plays the scenarios, in forms that are hard to parse, and judges its clients."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Referee:
     """Judges one connection of a client.
 
     Args:
-        stream: The connection, whose patience is that of the referee.
-        scenarios: What can be played, by the id of the environment.
+        stream: The connection. Its patience also limits how long the referee waits.
+        scenarios: The scenarios by the id of the environment.
         pause: Seconds between the pieces of a reply.
 
     Attributes:
-        scenario: What the client plays; None before it is known.
-        assertions: What was found.
+        scenario: The scenario that the client plays; None until it is known.
+        assertions: The assertions so far.
     """
 
     def __init__(self, stream: ByteStream, scenarios: Mapping[str, Scenario], pause: float) -> None:
@@ -42,7 +42,7 @@ class Referee:
         except TimeoutError as error:
             self.assertions.check("patience", False, f"{error} where a request was due")
         except OSError:
-            pass  # the client has gone; what it left undone is in the assertions
+            pass  # the client has left; the assertions hold what it did not do
 
     def _play(self) -> None:
         first = self._stream.peek(20)
@@ -106,7 +106,7 @@ class Referee:
         self._stream.send_each(pieces[-1:])
 
     def _finish(self, *, broken: bool) -> None:
-        """Close the connection, and wait for the client to do so."""
+        """Close the connection, and wait until the client does so, too."""
         try:
             self._stream.socket.shutdown(socket.SHUT_WR)
             left = self._stream.read_to_end()
@@ -117,18 +117,18 @@ class Referee:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen for clients; port 0 is any that is free."""
+    """Listen for clients; port 0 stands for any free port."""
     return socket.create_server((host, port))
 
 
 def referee_clients(
     listener: socket.socket, scenarios: Mapping[str, Scenario], patience: float, pause: float
 ) -> Iterator[Result]:
-    """Judge connections until each scenario was tried once, or until no more clients come.
+    """Judge connections until each scenario was played once, or until no more clients connect.
 
     Args:
         listener: Where clients connect.
-        scenarios: What they are to play, by the id of the environment.
+        scenarios: The scenarios to play, by the id of the environment.
         patience: Seconds to wait for a connection and for every request.
         pause: Seconds between the pieces of a reply.
 
@@ -155,7 +155,7 @@ def referee_clients(
 
 
 class Report:
-    """Prints results as they come, and a summary.
+    """Prints results as they arrive, and a summary.
 
     Args:
         as_json: Whether to print one JSON object at the end instead of lines.
@@ -166,7 +166,7 @@ class Report:
         self._results: list[Result] = []
 
     def add(self, result: Result) -> None:
-        """Take a result, and print it."""
+        """Add a result, and print it."""
         self._results.append(result)
         if not self._as_json:
             why = f": {' '.join(result.why.split())[:600]}" if result.why else ""

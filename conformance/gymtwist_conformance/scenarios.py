@@ -1,4 +1,4 @@
-"""The scenarios: what a client is to do with each environment, and what it is told meanwhile."""
+"""The scenarios: what a client is to do with each environment, and what the referee replies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gymtwist_conformance.assertions import Assertions
 from gymtwist_conformance.fixtures import NUM_ENVS, Answer, Delivery, Environment
 from gymtwist_conformance.reference_client import NETSTRING
 
-#: A script is sent requests, and yields answers; it ends with the answer that is the last.
+#: A script receives requests and yields answers; it ends with the last answer.
 Script: TypeAlias = Generator[Answer, dict[str, Any], None]
 
 _SEED, _OTHER_SEED = 42, 43
-#: Numbers from which the action is read, different from one step to the next.
+#: Numbers that determine the action; they differ from step to step.
 _ECHOES = (3, 0, 4, -1, 2, 1, 4, 3, -1, 0)
 _TERMINATED, _TRUNCATED = {"terminated": True, "truncated": False}, {"terminated": False, "truncated": True}
 _GOES_ON = {"terminated": False, "truncated": False}
@@ -44,7 +44,7 @@ def _error(code: str, message: str, fault: str, **fields: Any) -> dict[str, Any]
 
 
 def _deliveries() -> Iterator[tuple[Delivery, bool]]:
-    """Go through the ways of delivery, with and without everything that is allowed."""
+    """Return all ways of delivery, each with and without everything that is allowed."""
     return cycle((delivery, dressed) for dressed in (False, True) for delivery in reversed(Delivery))
 
 
@@ -71,7 +71,7 @@ def _close(assertions: Assertions, request: dict[str, Any]) -> Script:
 
 
 def echo(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
-    """Play two episodes of a simple environment, after one in which an error of either kind comes."""
+    """Play two episodes of a simple environment, after one with an error of either kind."""
     environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
     deliveries = _deliveries()
     request = yield Answer([environment.made()], Delivery.BYTES)
@@ -121,7 +121,7 @@ def nested(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scrip
             }
         )
         if not index:
-            # What is left out of the info, and that the number is a plain one: no client may stumble over either.
+            # The reply names what the info lacks, and that its number is a plain one: clients must accept both.
             told = {"info": {}, "omitted": ["info.model"], "plain_numbers": True}
             reply: dict[str, Any] = {"op": "reset", "observation": observation, **told}
         else:
@@ -143,7 +143,7 @@ def vector(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scrip
     deliveries = _deliveries()
     request = yield Answer([environment.made(num_envs=NUM_ENVS, autoreset_mode="next_step")], *next(deliveries))
     _check_reset(assertions, request, _SEED)
-    # In which step each of them ends.
+    # The step in which each of them ends.
     ends = np.array([2, 5, 4])
     for index in range(6):
         echoes = [_ECHOES[(index + 3 * place) % len(_ECHOES)] for place in range(NUM_ENVS)]
@@ -164,7 +164,7 @@ def vector(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scrip
 
 
 def rewards(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
-    """Play an episode whose rewards are arrays, but for one that is a number."""
+    """Play an episode whose rewards are arrays, except for one that is a number."""
     asked = make.get("vector_rewards")
     assertions.check("vector-rewards", asked is True, f"vector_rewards of make is {asked}; expected true")
     environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
@@ -184,7 +184,7 @@ def rewards(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scri
 
 
 def mask(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
-    """Play several environments that are not reset by themselves: an error names those that the client must reset."""
+    """Play several environments without autoreset: an error names those that the client must reset."""
     for name, expected in (("num_envs", NUM_ENVS), ("autoreset_mode", "disabled")):
         right = make.get(name) == expected
         assertions.check(name.replace("_", "-"), right, f"{name} of make is {make.get(name)}; expected {expected}")
@@ -219,7 +219,7 @@ def mask(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
 
 
 def queue(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
-    """Let a client wait for its environment, and tell it its place."""
+    """Let a client wait for its environment, and report its place in the queue."""
     asked = make.get("report_queue")
     assertions.check("report-queue", asked is True, f"report_queue of make is {asked}; expected true")
     environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
@@ -232,7 +232,7 @@ def queue(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script
 
 
 def many(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
-    """Take several steps in one request, of which the episode has fewer."""
+    """Take several steps in one request, more than the episode has."""
     environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
     deliveries = _deliveries()
     request = yield Answer([environment.made()])
@@ -257,7 +257,7 @@ def many(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
     _check_reset(assertions, request, _OTHER_SEED)
     first = {"op": "reset", "observation": environment.observation(_numbers(_ECHOES[7]))}
     request = yield Answer([first], *next(deliveries))
-    # The actions show what was read: one for each of the observations, and for each of the rewards.
+    # The actions show what the client has read: there is one for each observation and for each reward.
     for index, expected in enumerate((*_ECHOES[1:5], 2, 0, 3, 1)):
         _check_step(assertions, environment, request, expected)
         after = environment.observation(_numbers(_ECHOES[index]))
@@ -282,7 +282,7 @@ def pipeline(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scr
                 continue
             after = environment.observation(_numbers(observed[max(index, 1)]))
             replies.append({"op": "step", "observation": after, "reward": float(index), **_GOES_ON})
-        # The actions of the second turn show which reply was taken for which.
+        # The actions of the second round show which reply the client took for which request.
         actions = observed
         request = yield Answer(replies, dressed=dressed)
     yield from _close(assertions, request)

@@ -1,7 +1,7 @@
 """A blocking reference client of the framed and the classic protocol, built on NumPy and msgspec alone.
 
-It is strict about what it receives and lenient about what it sends: a test can send anything, and every reply is
-checked against the specification. What is wrong with a reply is raised as :class:`Violation`.
+It is strict about what it receives and lenient about what it sends: a test can send anything, but every reply is
+checked against the specification. An invalid reply raises :class:`Violation`.
 """
 
 from gymtwist_conformance.reference_client.byte_stream import PATIENCE, ByteStream, Violation, strict_json

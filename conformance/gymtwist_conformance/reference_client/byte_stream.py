@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-#: Seconds to wait for bytes that are due. A wait ends when they come: the bound only turns a hang into a failure.
+#: Seconds to wait for expected bytes. A wait ends when they arrive; the limit only turns a hang into a failure.
 PATIENCE = 120.0
 _CHUNK = 1 << 18
 
@@ -27,7 +27,7 @@ def require(condition: object, text: str | Callable[[], str]) -> None:
 
     Args:
         condition: What must hold.
-        text: What is wrong otherwise, or what says so: a text with a large value takes longer than to check it.
+        text: The error message, or a function that returns it: formatting a large value takes longer than the check.
     """
     __tracebackhide__ = True
     if not condition:
@@ -39,7 +39,7 @@ class ByteStream:
 
     Args:
         connection: A connected stream socket (TCP, UNIX or TLS), which the stream owns from now on.
-        patience: Seconds to wait for bytes that are due.
+        patience: Seconds to wait for expected bytes.
     """
 
     def __init__(self, connection: socket.socket, patience: float = PATIENCE) -> None:
@@ -77,7 +77,7 @@ class ByteStream:
         return int(self.socket.getsockname()[1])
 
     def close(self) -> None:
-        """Close the connection, with a FIN unless something was left unread."""
+        """Close the connection, with a FIN unless something is left unread."""
         self.socket.close()
 
     def abort(self) -> None:
@@ -94,7 +94,7 @@ class ByteStream:
 
         Args:
             pieces: What to send.
-            pause: Seconds between two pieces, without which the kernel may join them.
+            pause: Seconds between two pieces, so that the kernel does not join them.
         """
         for piece in pieces:
             self.send(piece)
@@ -119,7 +119,7 @@ class ByteStream:
         return count > 0
 
     def peek(self, count: int | None = None) -> bytes:
-        """Return the front of the receive buffer, and leave it there."""
+        """Return the front of the receive buffer without removing it."""
         return bytes(self._received[:count])
 
     def take(self, count: int) -> bytes:
@@ -146,7 +146,7 @@ class ByteStream:
         return self.take(len(self._received))
 
     def wait_closed(self) -> None:
-        """Discard what comes until the connection ends, by a FIN or a RST."""
+        """Discard everything received until the connection ends, by a FIN or a RST."""
         try:
             self.read_to_end()
         except ConnectionResetError:

@@ -12,12 +12,12 @@ from gymtwist_conformance.reference_client.byte_stream import ByteStream, Violat
 
 RESET, SAMPLE, RENDER = b"\x00", b"\x03", b"\x05"
 _UINT32 = struct.Struct("<I")
-#: What follows an observation in the reply to a step: the reward, whether the episode is over, the length of the info.
+#: What follows the observation in the reply to a step: the reward, whether the episode is over, the length of the info.
 _STEP_TAIL = struct.Struct("<dBI")
 
 
 class Refused(Exception):
-    """The server answered with an error string that is not empty."""
+    """The server answered with a non-empty error string."""
 
 
 class Step(NamedTuple):
@@ -70,7 +70,7 @@ def string_end(data: bytes | bytearray | memoryview, start: int = 0) -> int | No
 
 
 def observation_end(data: bytes | bytearray | memoryview) -> int | None:
-    """Find the end of the reply to a reset: a byte that says what it is, and a string."""
+    """Find the end of the reply to a reset: a byte for the type, and a string."""
     return string_end(data, 1)
 
 
@@ -116,7 +116,7 @@ class ClassicClient(ByteStream):
             raise Refused(text)
 
     def read_observation(self) -> Any:
-        """Read an observation: a uint8 array, or the value of the JSON."""
+        """Read an observation: a uint8 array, or a value from JSON."""
         kind, size = self.read(1)[0], _UINT32.unpack(self.read(4))[0]
         data = self.read(size)
         if kind == 0:

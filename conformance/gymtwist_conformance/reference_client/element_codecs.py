@@ -1,7 +1,7 @@
-"""Elements of spaces in messages, read and written from the description of the space alone.
+"""Elements of spaces in messages, decoded and encoded from the description of the space alone.
 
-A description stays the object that the message carries. Values are arrays and numbers of NumPy, strings, tuples,
-dictionaries by the names of their keys, and :class:`GraphValue`.
+A description is used as the message carries it. Values are NumPy arrays and numbers, strings, tuples,
+dictionaries, and :class:`GraphValue`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DTYPES = {
     np.dtype(code).name: np.dtype(f"<{code}")
     for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
-#: The fields of each kind of space and their types; a question mark stands behind those that have a default.
+#: The fields of each kind of space and their types; a question mark marks those that have a default.
 _KINDS: dict[str, dict[str, Any]] = {
     "Box": {"shape": list[int], "dtype": str, "low": Any, "high": Any},
     "Discrete": {"n": int, "start?": int, "dtype?": str},
@@ -50,7 +50,7 @@ _NUMBERS: dict[str, Any] = {
 
 
 class GraphValue(NamedTuple):
-    """An element of a Graph; ``edges`` and ``edge_links`` are both None where it has no edges."""
+    """An element of a Graph; ``edges`` and ``edge_links`` are both None if it has no edges."""
 
     nodes: Any
     edges: Any
@@ -62,11 +62,11 @@ def check_fields(told: Any, fields: dict[str, Any], what: str) -> dict[str, Any]
 
     Args:
         told: The object.
-        fields: The types; a question mark stands behind the name of a field that has a default.
+        fields: The types; a question mark follows the name of a field that has a default.
         what: What an error calls the object.
 
     Returns:
-        The fields that are named, without those that are not.
+        The fields named in ``fields``, without any others.
 
     Raises:
         Violation: It is not an object, or a field is missing or of another type.
@@ -92,7 +92,7 @@ def check_space(space: Any) -> None:
     """Check the description of a space and of the spaces in it.
 
     Raises:
-        Violation: It describes no space.
+        Violation: It does not describe a space.
     """
     kind = space.get("kind") if isinstance(space, dict) else None
     require(kind in _KINDS, f"{space!r:.200} does not describe a space")
@@ -142,7 +142,7 @@ def array_type(space: Space) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 
 def bounds_of(space: Space) -> tuple[Array, Array]:
-    """Return the least and the greatest element of a space; their shape is that of its arrays, or ``()``."""
+    """Return the smallest and the largest element of a space; their shape is that of its arrays, or ``()``."""
     dtype, shape = array_type(space)
     if space["kind"] == "Box":
         return _bound(space["low"], dtype, shape), _bound(space["high"], dtype, shape)
@@ -150,7 +150,7 @@ def bounds_of(space: Space) -> tuple[Array, Array]:
         return np.array(0, dtype), np.array(1, dtype)
     count, start = (np.array(space.get(name, 0), object) for name in (("n", "nvec")["nvec" in space], "start"))
     try:
-        # The sum may be beyond the dtype, of which no message holds anything then.
+        # The sum may exceed the dtype; no message holds such a value then.
         last = np.minimum(start + count - 1, int(np.iinfo(dtype).max))
         return start.astype(dtype).reshape(shape), np.asarray(last, object).astype(dtype).reshape(shape)
     except (OverflowError, ValueError, TypeError) as error:
@@ -173,7 +173,7 @@ def _bound(bound: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
 
 
 def layout_of(space: Space) -> dict[str, Any] | None:
-    """Compute the layout of a space, as the reply to ``make`` has it; None if the space fixes none."""
+    """Compute the layout of a space, as in the reply to ``make``; None if the space has no fixed layout."""
     leaves: list[dict[str, Any]] = []
 
     def add(space: Space, path: Path, offset: int) -> int:
@@ -200,13 +200,13 @@ class ElementCodec:
 
     Args:
         space: The description of the space, as a message carries it.
-        text: Whether the elements travel in JSON.
-        base64: Whether JSON carries arrays as base64.
-        checked: Whether what is read must be within the bounds of the space, as actions must.
-        name: What an error calls an element.
+        text: Whether the elements are in JSON.
+        base64: Whether arrays in JSON are base64.
+        checked: Whether decoded elements must be within the bounds of the space, as actions must.
+        name: What an error message calls an element.
 
     Attributes:
-        layout: The layout of the elements; None if the space fixes none.
+        layout: The layout of the elements; None if the space has no fixed layout.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class ElementCodec:
         """Read an element.
 
         Raises:
-            Violation: The message carries something else.
+            Violation: The message contains something else.
         """
         if self._nested or self.layout is None:
             return self._load(self.space, carried, self._name)
@@ -229,14 +229,14 @@ class ElementCodec:
         return self._unpack(self.space, data, 0, self._name)[0]
 
     def dump(self, value: Any) -> Any:
-        """Write an element; its bounds are not checked, so that a test can send any number."""
+        """Encode an element; bounds are not checked, so that a test can send any number."""
         if self._nested or self.layout is None:
             return self._dump(self.space, value)
         data = b"".join(self._pack(self.space, value))
         return base64.b64encode(data).decode() if self._text else data
 
     def _unpack(self, space: Space, data: bytes, offset: int, where: str) -> tuple[Any, int]:
-        """Read an element from its place in the bytes of a layout; return it with the offset of what follows."""
+        """Decode an element from its place in the bytes of a layout; return it and the offset of what follows."""
         if space["kind"] in _ARRAYS:
             dtype, shape = array_type(space)
             end = offset + math.prod(shape) * dtype.itemsize
@@ -265,7 +265,7 @@ class ElementCodec:
         return native if native.ndim else native[()]
 
     def _load(self, space: Space, tree: Any, where: str, *, batch: bool = False) -> Any:
-        """Read an element from a tree, or (``batch``) any number of elements stacked as Gymnasium stacks them."""
+        """Decode an element from a tree, or with ``batch``, any number of elements stacked as Gymnasium stacks them."""
         kind, parts = space["kind"], inner(space)
         if kind in _ARRAYS:
             return self._finish(space, self._load_array(tree, *array_type(space), where, batch, kind), where)
@@ -279,7 +279,7 @@ class ElementCodec:
             _require_list(tree, where, len(parts))
             return tuple(self._load(each, tree[key], f"{where}[{key}]", batch=batch) for key, each in parts)
         if batch or (kind == "Sequence" and not space.get("stack")):
-            # Elements of no fixed layout are listed and not stacked.
+            # Elements without a fixed layout are listed, not stacked.
             _require_list(tree, where)
             element = space if batch else space["space"]
             return tuple(self._load(element, each, f"{where}[{index}]") for index, each in enumerate(tree))
@@ -368,7 +368,7 @@ def flatten(value: Any, path: Path = ()) -> dict[Path, Any]:
 
 
 def decode_array(carried: dict[str, Any]) -> Array:
-    """Read an array that travels with its dtype and shape.
+    """Decode an array that comes with its dtype and shape.
 
     Raises:
         Violation: The fields do not describe an array.
@@ -385,7 +385,7 @@ def decode_array(carried: dict[str, Any]) -> Array:
 
 
 def to_lists(array: Any) -> Any:
-    """Write an array as nested lists, with the names of numbers that JSON has no token for."""
+    """Convert an array to nested lists, with names for the numbers that JSON has no token for."""
     if isinstance(array, list):
         return [to_lists(each) for each in array]
     if isinstance(array, (np.ndarray, np.generic)):
@@ -401,13 +401,13 @@ def _from_lists(tree: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...], 
     wide: Any = {"f": np.float64, "b": np.uint8}.get(dtype.kind, object)
     try:
         array: Array = np.array(msgspec.convert(tree, kind), wide)
-        if not array.size:  # the lists end with the first that is empty
+        if not array.size:  # the lists end with the first empty dimension
             array = array.reshape([0 if size is None else size for size in shape])
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise Violation(_expected(where, tree, f"{dtype.name} in lists of shape {shape}: {error}")) from None
     require(_fits(array.shape, shape), f"{where} has the shape {array.shape}; expected {shape}")
     overflows = f"{where} has a number that overflows {dtype.name}"
-    if dtype.kind in "iu":  # not by NumPy, which before version 2 takes any integer
+    if dtype.kind in "iu":  # not by NumPy, which accepts any integer before version 2
         limits = np.iinfo(dtype)
         require(not array.size or (limits.min <= array.min() and array.max() <= limits.max), overflows)
     with np.errstate(over="ignore"):

@@ -12,12 +12,12 @@ from gymtwist_conformance.reference_client.byte_stream import PATIENCE, ByteStre
 from gymtwist_conformance.reference_client.element_codecs import ElementCodec, check_fields, decode_array
 from gymtwist_conformance.reference_client.frames import INT32, NETSTRING, decode, find_payload, message
 
-#: How deep data is nested at most, the object itself counted.
+#: The maximum depth of nested data, including the object itself.
 _MAX_DEPTH = 64
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
-# The replies as the specification has them. Fields that it does not name are dropped.
+# The replies according to the specification. Other fields are dropped.
 
 
 _OBJECT = dict[str, Any] | None
@@ -37,7 +37,7 @@ _AGENTS = {
     "omitted?": list[str],
     **_WARNINGS,
 }
-#: The fields of each reply and their types; those with a question mark may be missing.
+#: The fields of each reply and their types; those with a question mark are optional.
 REPLIES: dict[str, dict[str, Any]] = {
     "make": {
         "action_space": dict[str, Any],
@@ -155,13 +155,13 @@ class Failed(Exception):
     """The server replied with an error.
 
     Attributes:
-        code: What went wrong, for programs.
-        message: What went wrong, for people.
+        code: The error code, for programs.
+        message: The error message, for people.
         fault: Whose fault it is.
         reset_needed: Whether the next request must be a reset.
-        environments: The indices of the environments that it is about, if several step together.
-        warnings: What else the server says about the request.
-        exception: The name of Python's built-in exception that the environment raised.
+        environments: The indices of the environments concerned, if several step together.
+        warnings: Further notes of the server about the request.
+        exception: The name of the built-in Python exception that the environment raised.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class ReadyRows(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """The reply to one action: numbers, or arrays of one for each environment of a vector."""
+    """The reply to one action: numbers, or arrays with one element for each environment of a vector."""
 
     observation: Any
     reward: Any
@@ -212,15 +212,15 @@ class FramedClient(ByteStream):
     Args:
         connection: A connected stream socket, which the client owns from now on.
         encoding: ``netstring`` or ``int32``.
-        patience: Seconds to wait for bytes that are due.
+        patience: Seconds to wait for expected bytes.
 
     Attributes:
         encoding: As given.
         accepts_doorbells: Whether empty frames are skipped, as they must be once memory is shared.
-        made: The reply to make, without its operation; empty before.
+        made: The reply to make, without its operation; empty before that.
         actions: The codec of the action space, once an environment is made.
-        observations: The codec of the observation space, likewise.
-        omitted: The places of what the server left out of its last reply.
+        observations: The codec of the observation space, once an environment is made.
+        omitted: The paths of the values that the server left out of its last reply.
     """
 
     def __init__(self, connection: socket.socket, encoding: str, patience: float = PATIENCE) -> None:
@@ -235,14 +235,14 @@ class FramedClient(ByteStream):
     # Messages
 
     def say(self, op: str, **fields: Any) -> None:
-        """Send a request, whatever its fields are."""
+        """Send a request with any fields."""
         self.send(message(self.encoding, op, **fields))
 
     def hear(self) -> dict[str, Any]:
         """Read the next message.
 
         Raises:
-            Violation: It is not a reply as the specification has it.
+            Violation: It is not a reply according to the specification.
             EOFError: The stream ended.
         """
         while True:
@@ -293,7 +293,7 @@ class FramedClient(ByteStream):
         """Read the reply to make, and prepare the codecs of the spaces.
 
         Args:
-            form: How values travel in JSON: ``nested`` or ``base64``.
+            form: The form of values in JSON: ``nested`` or ``base64``.
         """
         self.made = self.reply("make")
         text, base64 = self.encoding == NETSTRING, form == "base64"
@@ -357,12 +357,12 @@ class FramedClient(ByteStream):
         )
 
     def step_ready(self, env_ids: Sequence[int] = (), actions: Sequence[Any] = (), min_ready: int = 0) -> ReadyRows:
-        """Begin steps of some environments, and wait for some that are done.
+        """Begin steps of some environments, and wait until some are done.
 
         Args:
             env_ids: The environments to step.
             actions: Their actions.
-            min_ready: How many to wait for.
+            min_ready: The minimum number to wait for.
         """
         dumped = [self._single("action").dump(each) for each in actions]
         told = self.ask("step_ready", env_ids=list(env_ids), actions=dumped, min_ready=min_ready)
@@ -401,7 +401,7 @@ class FramedClient(ByteStream):
         """Read a reward, or an array with one for each step and environment.
 
         Args:
-            told: What the reply carries.
+            told: The value in the reply.
             steps: The number of steps of ``step_many``; None for a single step.
         """
         return self._rewards(told, tuple(each for each in (steps, self.num_envs) if each is not None))
@@ -424,7 +424,7 @@ class FramedClient(ByteStream):
         return array
 
     def _reward_arrays(self, told: Any, shape: tuple[int, ...]) -> Any:
-        """Read rewards that are arrays of the reward space, or numbers in its stead."""
+        """Decode rewards that are arrays of the reward space, or numbers instead."""
         try:
             array = np.array(_numbers(told)) if self.encoding == NETSTRING else decode_array(told)
         except ValueError:
@@ -466,7 +466,7 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
     """Check the fields of a message against the specification of replies.
 
     Returns:
-        The fields that the specification names, ``op`` among them.
+        The fields that the specification names, including ``op``.
 
     Raises:
         Violation: There is no such reply, or a field is missing or of another type.

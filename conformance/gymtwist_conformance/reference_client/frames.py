@@ -1,4 +1,4 @@
-"""Frames of the two framings, and the messages inside them: netstrings of JSON, and MessagePack behind an int32."""
+"""Frames of the two framings, and the messages inside them: netstrings of JSON, and MessagePack after an int32."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymtwist_conformance.reference_client.byte_stream import Violation, strict_
 
 NETSTRING, INT32 = "netstring", "int32"
 ENCODINGS = (NETSTRING, INT32)
-#: The longest payload in bytes that is read.
+#: The longest payload that is read, in bytes.
 MAX_PAYLOAD = 256 * 1024 * 1024
 _MAX_DIGITS = 9
 _INT32_HEADER = struct.Struct(">I")
@@ -31,7 +31,7 @@ def encode(encoding: str, content: Any) -> bytes:
 
 
 def message(encoding: str, op: str, **fields: Any) -> bytes:
-    """Encode a message as a frame, whatever its fields are."""
+    """Encode a message with any fields as a frame."""
     return frame(encoding, encode(encoding, {"op": op, **fields}))
 
 
@@ -72,7 +72,7 @@ def find_payload(encoding: str, data: bytes | bytearray, limit: int = MAX_PAYLOA
         limit: The longest payload that is accepted, in bytes.
 
     Returns:
-        Where the payload begins and ends, and where the frame ends; None while the frame is incomplete.
+        The offsets of the payload's begin and end and of the frame's end; None while the frame is incomplete.
 
     Raises:
         Violation: The bytes are not a frame, or announce more than the limit.

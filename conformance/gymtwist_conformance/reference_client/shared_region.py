@@ -27,9 +27,9 @@ REPLY, REPLY_LENGTH = 64, 68
 CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 128, 192, 256
 #: Where requests begin; replies begin where the room for requests ends.
 REQUESTS = 4096
-#: The least room for a request or a reply, and the room taken where nothing else is asked for, in bytes.
+#: The smallest room for a request or a reply, and the default room, in bytes.
 MIN_ROOM, ROOM = 4096, 1 << 16
-#: The prefix of the addresses at which a server takes memory, and the bytes of a token.
+#: The prefix of the addresses at which a server accepts memory, and the size of a token in bytes.
 ADDRESS_PREFIX, TOKEN_SIZE = "gymtwist-", 16
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _UINT32 = struct.Struct("=I")
@@ -53,19 +53,19 @@ def send_descriptors(address: str, data: bytes, *descriptors: int, timeout: floa
 
 
 class SharedRegion:
-    """Memory, and the requests and replies of one session that pass through it.
+    """Shared memory, and the requests and replies of one session that pass through it.
 
     Args:
         client: The client whose session shares the memory.
-        request_room: Bytes for a request with its frame.
-        reply_room: Bytes for a reply with its frame.
+        request_room: Room for a framed request, in bytes.
+        reply_room: Room for a framed reply, in bytes.
 
     Attributes:
         client: As given.
-        descriptor: Of the memory; -1 once it is closed.
-        map: All of the memory.
+        descriptor: The memory's descriptor; -1 once it is closed.
+        map: The mapped memory.
         number: The number of the last request.
-        is_due: Whether a request was put there whose reply was not read by a :class:`SharingClient` yet.
+        is_due: Whether a request is there whose reply a :class:`SharingClient` has not read yet.
     """
 
     def __init__(self, client: FramedClient, request_room: int = ROOM, reply_room: int = ROOM) -> None:
@@ -85,19 +85,19 @@ class SharedRegion:
 
     @property
     def doorbell(self) -> bytes:
-        """The empty frame that wakes up a side that waits at its socket."""
+        """The empty frame that wakes up a side waiting at its socket."""
         return bytes(4) if self.client.encoding == INT32 else b"0:,"
 
     # The handover
 
     def share(self) -> SharedRegion:
-        """Share the memory with the session, as the protocol says; return the region itself."""
+        """Share the memory with the session, following the protocol; return the region itself."""
         self.hand_over(self.client.ask("share"))
         self.accept()
         return self
 
     def accept(self) -> None:
-        """Have the session take the memory that it was sent; from then on doorbells are skipped."""
+        """Have the session accept the memory that it was sent; from then on, doorbells are skipped."""
         taken = self.take_over()
         require(not taken, f"the reply to share with rooms has the fields {taken}; expected none")
         self.client.accepts_doorbells = True
@@ -107,11 +107,11 @@ class SharedRegion:
         send_descriptors(*address_of(offer), self.descriptor, timeout=0.0)
 
     def take_over(self) -> dict[str, Any]:
-        """Ask the session to take the memory that it was sent; return the fields of the reply."""
+        """Ask the session to accept the memory that it was sent; return the fields of the reply."""
         return self.client.ask("share", request_room=self.request_room, reply_room=self.reply_room)
 
     def close(self) -> None:
-        """Release the memory; to do so again has no effect."""
+        """Release the memory; later calls have no effect."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -135,7 +135,7 @@ class SharedRegion:
     # Requests and replies
 
     def put(self, frame: bytes, length: int | None = None) -> None:
-        """Put a request in the memory, and ring if the server waits.
+        """Put a request in the memory, and send a doorbell if the server waits.
 
         Args:
             frame: The request.
@@ -146,7 +146,7 @@ class SharedRegion:
             self.ring()
 
     def put_silently(self, frame: bytes, length: int | None = None) -> None:
-        """Put a request in the memory without ringing."""
+        """Put a request in the memory without a doorbell."""
         self.map[REQUESTS : REQUESTS + len(frame)] = frame
         self.set(REQUEST_LENGTH, len(frame) if length is None else length)
         self.number = (self.number + 1) & 0xFFFF_FFFF
@@ -155,11 +155,11 @@ class SharedRegion:
         self.fence()
 
     def place(self, at: int, most: int) -> None:
-        """Name the place of the replies from now on.
+        """Choose the place of later replies.
 
         Args:
             at: Where it begins in their room.
-            most: The bytes that each may have there; 0 for the whole room.
+            most: The size of that place in bytes; 0 for the whole room.
         """
         self.set(REPLY_AT, at)
         self.set(REPLY_MOST, most)
@@ -188,10 +188,10 @@ class SharedRegion:
         self.poll_for(self.has_reply, patience)
 
     def poll_for(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Poll until something is so.
+        """Poll until a condition holds.
 
         Raises:
-            TimeoutError: It has not come to be so in time.
+            TimeoutError: It did not hold in time.
         """
         deadline = time.monotonic() + patience
         while not condition():
@@ -200,7 +200,7 @@ class SharedRegion:
             os.sched_yield()
 
     def frame(self) -> bytes:
-        """Return the frame of the reply that is in the memory; empty if it comes through the socket."""
+        """Return the frame of the reply in the memory; empty if it comes through the socket."""
         at, most, length = self.word(REPLY_AT), self.word(REPLY_MOST), self.word(REPLY_LENGTH)
         start, room = self.replies, self.reply_room
         if most and at + most <= room:
@@ -210,7 +210,7 @@ class SharedRegion:
         return self.map[start : start + length]
 
     def told(self) -> dict[str, Any]:
-        """Return the reply that is in the memory."""
+        """Return the reply in the memory."""
         frame = self.frame()
         found = find_payload(self.client.encoding, frame)
         if found is None or found[2] != len(frame):
@@ -222,7 +222,7 @@ class SharedRegion:
         self.put(message(self.client.encoding, op, **fields))
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        """Send a request through the memory, and return the message that answers it there."""
+        """Send a request through the memory, and return the reply there."""
         self.say(op, **fields)
         self.poll()
         return self.told()
@@ -232,7 +232,7 @@ def address_of(offer: dict[str, Any]) -> tuple[str, bytes]:
     """Return the address and the token of an offer.
 
     Raises:
-        Violation: They are not as the protocol says.
+        Violation: They do not follow the protocol.
     """
     address, token = offer.get("address") or "", offer.get("token") or ""
     if not address.startswith(ADDRESS_PREFIX):
@@ -250,7 +250,7 @@ class SharingClient(FramedClient):
     """A client that puts its requests in shared memory once it has shared some; see :class:`FramedClient`.
 
     Attributes:
-        region: What is shared; None before.
+        region: The shared memory; None before.
         uses_memory: Whether requests are put in the memory, once there is some.
         came_in_memory: Whether the last reply was in the memory.
     """
@@ -271,13 +271,13 @@ class SharingClient(FramedClient):
         return region
 
     def use(self, region: SharedRegion) -> None:
-        """Have the session take memory that it was sent, and use it. What was shared before is released."""
+        """Have the session accept memory that it was sent, and use it. Memory shared before is released."""
         region.accept()
         self.forget()
         self.region = region
 
     def forget(self) -> None:
-        """Take the memory out of use."""
+        """Stop using the memory."""
         if self.region is not None:
             self.region.close()
         self.region = None
@@ -295,7 +295,7 @@ class SharingClient(FramedClient):
             self.region.say(op, **fields)
 
     def hear(self) -> dict[str, Any]:
-        """Read the next message, from wherever it is due."""
+        """Read the next message, from the memory or the socket."""
         region, self.came_in_memory = self.region, False
         if region is None or not region.is_due:
             return super().hear()
@@ -305,7 +305,7 @@ class SharingClient(FramedClient):
         try:
             while not region.has_reply():
                 told = self.next_reply()
-                if told is not None:  # the process that had the memory has died
+                if told is not None:  # the process that used the memory has died
                     return told
                 if not self.receive() and not region.has_reply():
                     raise EOFError("the connection was closed where a reply was due")

@@ -1,4 +1,4 @@
-"""WebSocket (RFC 6455) from a client's side: frames as a test wants them, and each frame of the server checked."""
+"""The client's side of WebSocket (RFC 6455): it sends any frames, and checks each frame of the server."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def client_frame(
     """Encode a frame of a client.
 
     Args:
-        opcode: The opcode, which need not exist.
+        opcode: The opcode, which need not be a valid one.
         payload: The payload.
-        final: Whether the message ends here.
-        mask: Four bytes; None for random ones, empty for none, which no client may do.
+        final: Whether this is the message's last frame.
+        mask: Four bytes; None for random ones; empty for none, which the RFC forbids for clients.
         reserved: The three reserved bits.
     """
     mask = os.urandom(4) if mask is None else mask
@@ -63,7 +63,7 @@ def client_frame(
 
 
 def upgrade_request(path: str = "/ws", **headers: str) -> bytes:
-    """Encode a request for WebSocket; an empty header is left out, and underscores are hyphens."""
+    """Encode an upgrade request; empty headers are left out, and underscores become hyphens."""
     fields = {
         **{"Host": "localhost", "Upgrade": "websocket", "Connection": "Upgrade"},
         **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode()},
@@ -78,7 +78,7 @@ class WebSocketStream(ByteStream):
 
     Args:
         connection: A connected socket.
-        upgrade: Whether to ask for WebSocket at once.
+        upgrade: Whether to send the upgrade request at once.
         **options: Arguments of the stream.
     """
 
@@ -88,7 +88,7 @@ class WebSocketStream(ByteStream):
             self.upgrade()
 
     def upgrade(self) -> None:
-        """Ask for WebSocket, and check the answer."""
+        """Send the upgrade request, and check the response."""
         request = upgrade_request()
         self.send(request)
         key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
@@ -115,7 +115,7 @@ class WebSocketStream(ByteStream):
         self.send(client_frame(opcode, payload, **options))
 
     def read_frame(self) -> Frame:
-        """Read a frame, which must be as RFC 6455 wants those of servers."""
+        """Read a frame, which must follow RFC 6455's rules for servers."""
         first, second = self.read(2)
         require(not first & 0x70, f"a frame with reserved bits: {first:#x}")
         require(first & 15 in (0, 1, 2, 8, 9, 10), f"a frame with the opcode {first & 15}")
@@ -131,11 +131,11 @@ class WebSocketStream(ByteStream):
 
 
 class WebSocketLink:
-    """A socket to those who use it, for frames of the framed protocol; messages of WebSocket to the other side.
+    """A socket that carries frames of the framed protocol as WebSocket messages.
 
     Args:
         connection: A connected socket.
-        encoding: The framing of what goes through: netstrings become text, the other binary messages.
+        encoding: The framing of its users: netstrings become text messages, int32 frames binary ones.
     """
 
     def __init__(self, connection: socket.socket, encoding: str) -> None:
@@ -145,11 +145,11 @@ class WebSocketLink:
         self._unsent, self._unread = bytearray(), bytearray()
 
     def __getattr__(self, name: str) -> Any:
-        """Be the socket in all else."""
+        """Delegate everything else to the socket."""
         return getattr(self.stream.socket, name)
 
     def sendall(self, data: bytes) -> None:
-        """Send each frame that is complete as a message."""
+        """Send each complete frame as a message."""
         self._unsent += data
         while (found := find_payload(self._encoding, self._unsent)) is not None:
             begin, stop, end = found
@@ -158,7 +158,7 @@ class WebSocketLink:
             self.stream.send_frame(self._opcode, payload)
 
     def recv_into(self, space: memoryview) -> int:
-        """Receive a part of a frame; pings are answered, and a close frame is the end."""
+        """Receive a part of a frame; answer pings, and take a close frame as the end."""
         while not self._unread:
             try:
                 received = self.stream.read_frame()

@@ -1,4 +1,4 @@
-"""Multi-agent environments: agents that act at once, and agents that take turns."""
+"""Multi-agent environments: agents that act simultaneously, and agents that take turns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Agents:
         return ElementCodec(self.spaces[name][f"{which}_space"], text=self._text, name=f"the {which} of {name!r}")
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        """Return the reply, with its observations read."""
+        """Return the reply with decoded observations."""
         told = self.probe.ask(op, **fields)
         self._learn(told)
         told["observations"] = {
@@ -75,7 +75,7 @@ def _expect_keys(told: dict[str, Any], fields: tuple[str, ...], agents: set[str]
 
 
 def _play_at_once(session: _Agents) -> list[Any]:
-    """Play an episode to its end; return what it has brought."""
+    """Play an episode to its end; return its observations, rewards and flags."""
     told = session.ask("reset_agents", seed=SEED)
     found, agents = [told["observations"]], told["agents"]
     _expect_keys(told, ("observations", "infos"), set(agents), "a reset")
@@ -143,7 +143,7 @@ def test_observe(subject: Subject) -> None:
 
 
 def test_kinds_of_sessions(subject: Subject) -> None:
-    """Requests for another kind of environment are refused, and so is another make; the session goes on."""
+    """Requests for another kind of environment are refused, and so is another make; the session continues."""
     session = _Agents(subject, "parallel")
     expected = session.ask("reset_agents", seed=SEED)["observations"]
     unsuitable: list[tuple[str, dict[str, Any]]] = [("reset", {}), ("step", {"action": 0}), ("sample", {})]

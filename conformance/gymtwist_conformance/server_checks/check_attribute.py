@@ -1,4 +1,4 @@
-"""Attributes and methods of the environment: those that can be reached, and those that cannot."""
+"""Attributes and methods of the environment: those that can be accessed, and those that cannot."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_several(subject: Subject) -> None:
 
 
 def test_unreachable(subject: Subject) -> None:
-    """What is not there, is no single name or belongs to the language is refused, and the episode goes on."""
+    """An attribute that is missing, not a single name or part of the language is refused, and the episode continues."""
     _, name, _ = _checked(subject)
     wrong: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("get", {"name": _ABSENT}, ("unknown-attribute", "attribute-refused")),

@@ -1,4 +1,4 @@
-"""The list of environments: its pages, its order, and that it changes nothing."""
+"""The list of environments: its pages, its order, and that listing changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, actions_of, expect_same, play
 
 MAX_ID, MAX_COUNT = 255, 1000
-#: After how many pages a list counts as endless.
+#: The number of pages after which a list counts as endless.
 _ENDLESS = 10_000
 
 
@@ -58,7 +58,7 @@ def test_pages(subject: Subject) -> None:
 
 
 def test_make_after_list(subject: Subject) -> None:
-    """The list does not count as the environment: a make follows on the same connection."""
+    """A list is not an environment: make can follow on the same connection."""
     probe = subject.connect()
     _page(probe, count=1)
     probe.say("make", **subject.fields())
@@ -68,7 +68,7 @@ def test_make_after_list(subject: Subject) -> None:
 
 
 def test_list_during_episode(subject: Subject) -> None:
-    """The list leaves a running episode as it is."""
+    """Listing does not affect a running episode."""
     actions = [*actions_of(subject.session(), 4)]
     expected = play(subject.session(), actions)
     probe = subject.session()

@@ -1,4 +1,4 @@
-"""Episodes begin, end and repeat by their seed; actions are sampled, frames rendered, many steps taken at once."""
+"""Episodes begin, end and repeat with their seed; actions are sampled, frames rendered, many steps taken at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _step_is_refused(probe: Probe, what: str) -> None:
 
 
 def test_step_before_reset(subject: Subject) -> None:
-    """A step before the first reset is refused, and the connection goes on."""
+    """A step before the first reset is refused, and the connection stays open."""
     probe = subject.session()
     _step_is_refused(probe, "before the first reset")
     probe.reset(seed=SEED)
@@ -38,7 +38,7 @@ def test_step_before_reset(subject: Subject) -> None:
 
 
 def test_step_after_end(subject: Subject) -> None:
-    """A step after the end of an episode is refused until there is a reset, and the connection goes on."""
+    """A step after the end of an episode is refused until there is a reset, and the connection stays open."""
     probe = subject.session()
     probe.reset(seed=SEED)
     play_to_end(probe)
@@ -67,7 +67,7 @@ def test_same_seed(subject: Subject) -> None:
 
 
 def test_verified_seed(subject: Subject) -> None:
-    """A server that verifies a seed says that episodes with it were alike, and begins one more."""
+    """A server that verifies a seed says whether two episodes with it were equal, and begins another."""
     actions, expected = reference(subject, 4)
     probe = subject.session()
     told = probe.ask("reset", seed=SEED, verify_seed=True)
@@ -91,7 +91,7 @@ def test_different_seeds(subject: Subject) -> None:
 
 
 def test_reset_without_seed(subject: Subject) -> None:
-    """A reset without a seed continues the random numbers of the one before: after one seed, always the same."""
+    """A reset without a seed continues the random numbers of the previous one, which depend on the last seed only."""
     probes = [subject.session() for _ in range(2)]
     for probe in probes:
         probe.reset(seed=SEED)
@@ -120,7 +120,7 @@ def test_random_samples(subject: Subject) -> None:
 
 
 def test_step_many(subject: Subject) -> None:
-    """Many steps equal single steps: rewards, the last observation or all, the flags, and the number of steps."""
+    """step_many equals single steps: rewards, the last observation or all, the flags, and the number of steps."""
     actions, (_, *steps) = reference(subject, 6)
     for wanted in ("last", "all"):
         probe = subject.session()
@@ -135,7 +135,7 @@ def test_step_many(subject: Subject) -> None:
 
 
 def test_step_many_repeated_action(subject: Subject) -> None:
-    """One repeated action equals a list of it."""
+    """One repeated action equals a list of equal actions."""
     told = []
     for repeated in (True, False):
         probe = subject.session()
@@ -147,7 +147,7 @@ def test_step_many_repeated_action(subject: Subject) -> None:
 
 
 def test_step_many_stops_at_end(subject: Subject) -> None:
-    """Many steps stop at the end of an episode, and the reply says how many there were."""
+    """step_many stops at the end of an episode, and the reply says how many steps there were."""
     probe = subject.session(max_episode_steps=4)
     probe.reset(seed=SEED)
     *_, truncated, count = probe.step_many(action=probe.actions.dump(actions_of(probe, 1)[0]), count=9)
@@ -157,7 +157,7 @@ def test_step_many_stops_at_end(subject: Subject) -> None:
 
 
 def test_render(subject: Subject) -> None:
-    """A rendered frame is an array, text, or a list of such; before the first reset rendering is refused."""
+    """A rendered frame is an array, text, or a list of these; rendering before the first reset is refused."""
     mode = subject.options.render_mode
     if not mode:
         pytest.skip("no render mode to check: --render-mode ''")
@@ -174,7 +174,7 @@ def test_render(subject: Subject) -> None:
 
 
 def test_render_before_reset(subject: Subject) -> None:
-    """With `before_reset` a frame can be asked for before the first reset: the environment answers, whatever it is."""
+    """With `before_reset`, a frame can be requested before the first reset: the environment decides what it returns."""
     mode = subject.options.render_mode
     if not mode:
         pytest.skip("no render mode to check: --render-mode ''")
@@ -191,7 +191,7 @@ def test_render_before_reset(subject: Subject) -> None:
 
 
 def test_plain_numbers(subject: Subject) -> None:
-    """Observations have plain numbers at most where their space has a Discrete, and in both framings alike."""
+    """Observations have plain numbers only where their space has a Discrete, and in both framings alike."""
     for environment in subject.options.environments:
         told = []
         for encoding in subject.options.framing:
@@ -204,7 +204,7 @@ def test_plain_numbers(subject: Subject) -> None:
 
 
 def test_reward_type(subject: Subject) -> None:
-    """The type of rewards is the name of one, and comes with the first step alone."""
+    """The type of rewards is a type's name, and comes with the first step only."""
     for environment in subject.options.environments:
         probe = subject.session(environment)
         probe.reset(seed=SEED)
@@ -218,7 +218,7 @@ def test_reward_type(subject: Subject) -> None:
 
 
 def test_render_without_mode(subject: Subject) -> None:
-    """Rendering an environment that was made without a render mode is refused, and the connection goes on."""
+    """Rendering an environment that was made without a render mode is refused, and the connection stays open."""
     probe = subject.session()
     probe.reset(seed=SEED)
     probe.say("render")
@@ -227,7 +227,7 @@ def test_render_without_mode(subject: Subject) -> None:
 
 
 def test_lenient(subject: Subject) -> None:
-    """A lenient session goes on after the end of an episode, and leaves the bounds of a Box to the environment."""
+    """A lenient session continues after the end of an episode, and leaves the bounds of a Box to the environment."""
     probe = subject.session(max_episode_steps=1, lenient=True)
     probe.reset(seed=SEED)
     action = actions_of(probe, 1)[0]
@@ -240,7 +240,7 @@ def test_lenient(subject: Subject) -> None:
 
 
 def test_monitor_stop(subject: Subject) -> None:
-    """A session that is not recorded can be told to stop recording, and goes on."""
+    """A session that is not recorded can be told to stop recording, and continues."""
     probe = subject.session()
     probe.reset(seed=SEED)
     probe.ask("monitor")
@@ -248,7 +248,7 @@ def test_monitor_stop(subject: Subject) -> None:
 
 
 def test_close(subject: Subject) -> None:
-    """Close is answered, and then the server closes the connection."""
+    """Close gets a reply, and then the server closes the connection."""
     for playing in (False, True):
         probe = subject.session()
         if playing:

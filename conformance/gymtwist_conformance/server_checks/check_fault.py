@@ -1,4 +1,4 @@
-"""Environments that fail: the client is told, and the same connection goes on with a reset."""
+"""Environments that fail: the client gets an error, and the same connection continues with a reset."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def _recovers(subject: Subject, environment: str, what: str) -> None:
 
 
 def test_environment_raises(subject: Subject) -> None:
-    """A step that raises is the environment's fault; the connection goes on with a reset."""
+    """A step that raises is the environment's fault; the connection continues with a reset."""
     if not subject.options.raising:
         pytest.skip("no environment that raises is known: --raising ID")
     _recovers(subject, subject.options.raising, "an environment that raises")
 
 
 def test_environment_dies(subject: Subject) -> None:
-    """A step that ends its process is the environment's fault; the connection goes on with a fresh environment."""
+    """A step that ends its process is the environment's fault; the connection continues with a fresh environment."""
     if not subject.options.dying:
         pytest.skip("no environment that ends its process is known: --dying ID")
     _recovers(subject, subject.options.dying, "an environment that ends its process")
 
 
 def test_exception(subject: Subject) -> None:
-    """The error names the exception that a step has raised if it is one of Python's; errors without one name none."""
+    """The error names the exception raised by a step if it is a built-in one; errors without one name none."""
     if not subject.options.raising:
         pytest.skip("no environment that raises is known: --raising ID")
     probe = subject.session(subject.options.raising)
@@ -78,7 +78,7 @@ def test_truncation(subject: Subject) -> None:
 
 
 def test_requests_behind_fault(subject: Subject) -> None:
-    """Requests that were sent behind the step that failed are answered in order: refused until there is a reset."""
+    """Requests that were sent after the step that failed are answered in order: refused until there is a reset."""
     environment = subject.options.dying or subject.options.raising
     if not environment:
         pytest.skip("no environment that fails is known: --raising ID or --dying ID")

@@ -1,4 +1,4 @@
-"""Requests are taken in other forms that can mean only one thing, as libraries of many languages write them."""
+"""Requests are accepted in other unambiguous forms, as libraries of many languages write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gymtwist_conformance.server_checks.subject import (
     undisturbed,
 )
 
-#: The largest float up to which a float64 has every integer, and the next float after it.
+#: The largest float below which a float64 represents every integer, and the next float.
 _MAX_EXACT, _INEXACT = 2.0**53, 2.0**53 + 2
 _UNDEFINED = msgspec.msgpack.Ext(0, b"\0")
 #: An element of the spaces of the mirror.
@@ -37,7 +37,7 @@ _ELEMENT: dict[str, Any] = {
     "pair": np.array([-1, 0.25], np.float32),
     "whole": np.array([7]),
 }
-#: Words that only programmers of one language know: its values and its names of types.
+#: Words of one programming language: its values and its names of types.
 _OF_A_LANGUAGE = re.compile(
     r"\b(?:None|True|False|NoneType|dict|tuple|str|int|bool|bytearray|ndarray|nil|undefined|NULL|HashMap|ArrayList"
     r"|NSNumber|std::\w+|i64|u8|f64|JObject|LinkedHashMap)\b|`(?:list|float|bytes|object|array)`"
@@ -59,7 +59,7 @@ def test_null_fields(subject: Subject) -> None:
 
 
 def test_whole_floats(subject: Subject) -> None:
-    """A whole number may be written as a float where an integer is due."""
+    """A whole number may be written as a float where an integer is expected."""
     actions, expected = reference(subject, 2)
     probe = subject.session(max_episode_steps=float(1000))
     expect_same(probe.reset(seed=float(SEED))[0], expected[0], "a reset whose seed is a float")
@@ -76,7 +76,7 @@ def test_whole_floats(subject: Subject) -> None:
 
 
 def test_empty_lists(subject: Subject) -> None:
-    """An empty list is taken for an empty object, as some languages have one type for both."""
+    """An empty list is taken for an empty object, since some languages have one type for both."""
     probe = subject.session(kwargs=[])
     expected = reference(subject, 1)[1][0]
     expect_same(probe.reset(seed=SEED, options=[])[0], expected, "a session with empty lists for objects")
@@ -97,7 +97,7 @@ def test_numbers_for_flags(subject: Subject) -> None:
 
 
 def test_text_for_bytes(subject: Subject) -> None:
-    """In MessagePack the bytes of an action may be a string, and keys and names may be bytes."""
+    """In MessagePack, the bytes of an action may be a string, and keys and names may be bytes."""
     if subject.is_json:
         pytest.skip("JSON carries no bytes")
     actions, expected = reference(subject, 1)
@@ -124,7 +124,7 @@ def test_unknown_fields(subject: Subject) -> None:
 
 
 def test_undefined(subject: Subject) -> None:
-    """In MessagePack, what JavaScript writes for "undefined" is null for a field that may be left out."""
+    """In MessagePack, what JavaScript writes for "undefined" means null for an optional field."""
     if subject.is_json:
         pytest.skip("JSON has no extension types")
     expected = reference(subject, 1)[1][0]
@@ -149,7 +149,7 @@ def test_timestamps(subject: Subject) -> None:
 
 
 def test_text_around_json(subject: Subject) -> None:
-    """A byte order mark in front of the JSON text and NULs behind it are skipped."""
+    """A byte order mark before the JSON text and NULs after it are skipped."""
     if not subject.is_json:
         pytest.skip("MessagePack is no text")
     probe, expected = subject.session(), reference(subject, 1)[1][0]
@@ -210,7 +210,7 @@ def _names_range(probe: Probe, low: int, high: int) -> None:
 
 
 def test_words_of_errors(subject: Subject) -> None:
-    """Errors about requests have the words of JSON, and none of the server's own language."""
+    """Errors about requests use the terms of JSON, not those of the server's own language."""
     probe = subject.session()
     wrong: dict[tuple[str, str], list[Any]] = {
         ("reset", "seed"): [True, "seven", {}, [{}], 1.5, [None, "x"]],
@@ -233,7 +233,7 @@ def test_words_of_errors(subject: Subject) -> None:
 
 
 def _expect_meant(subject: Subject, *pairs: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Send actions of which some parts have another form; each must be taken for the parts that are meant."""
+    """Send actions of which some parts have another form; each must be taken as intended."""
     probe = subject.mirror()
     probe.reset()
     for sent, meant in pairs:
@@ -252,7 +252,7 @@ def _expect_refused(subject: Subject, *parts: dict[str, Any]) -> None:
 
 
 def test_actions_as_in_json(subject: Subject) -> None:
-    """In MessagePack an action may have the form that it has in JSON: numbers, lists and maps."""
+    """In MessagePack, an action may have the same form as in JSON: numbers, lists and maps."""
     if subject.is_json:
         pytest.skip("it is about MessagePack")
     sent = {
@@ -268,7 +268,7 @@ def test_actions_as_in_json(subject: Subject) -> None:
 
 
 def test_whole_floats_in_actions(subject: Subject) -> None:
-    """A whole number in an action may be a float where an integer is due, up to 2**53; another float is refused."""
+    """A whole number in an action may be a float where an integer is expected, up to 2**53; others are refused."""
     _expect_meant(
         subject,
         ({"choices": [2.0, 0.0]}, {"choices": np.array([2, 0])}),
@@ -290,7 +290,7 @@ def test_booleans(subject: Subject) -> None:
 
 
 def test_lone_values(subject: Subject) -> None:
-    """A number alone is a list of one, where there is exactly one element."""
+    """A number alone is taken as a list of one, where there is exactly one element."""
     _expect_meant(
         subject,
         ({"number": 0.25}, {"number": np.array([0.25])}),
@@ -300,13 +300,13 @@ def test_lone_values(subject: Subject) -> None:
 
 
 def test_empty_parts(subject: Subject) -> None:
-    """In an action an empty list is an empty Dict, and an empty object an empty list."""
+    """In an action, an empty list is taken as an empty Dict, and an empty object as an empty list."""
     _expect_meant(subject, ({"empty": []}, {}), ({"list": {}}, {"list": ()}))
     _expect_refused(subject, {"pair": {}}, {"empty": [0]})
 
 
 def test_objects_with_indices(subject: Subject) -> None:
-    """An object with the keys "0", "1" and so on is a list, as JavaScript writes typed arrays."""
+    """An object with the keys "0", "1" and so on is taken as a list, since JavaScript writes typed arrays this way."""
     _expect_meant(
         subject,
         ({"pair": {"0": 0.5, "1": -2}}, {"pair": np.array([0.5, -2], np.float32)}),
@@ -317,7 +317,7 @@ def test_objects_with_indices(subject: Subject) -> None:
 
 
 def test_bytes_that_are_not_text(subject: Subject) -> None:
-    """In MessagePack the bytes of an action may be a string, even one that is not UTF-8."""
+    """In MessagePack, the bytes of an action may be a string, even one that is not UTF-8."""
     if subject.is_json:
         pytest.skip("JSON carries no bytes")
     probe, pair = subject.mirror(), np.array([1, -1], np.float32)
@@ -350,7 +350,7 @@ def _send_minus_zero(probe: Probe, fields: dict[str, Any]) -> None:
 
 
 def test_numbers_that_are_not_finite(subject: Subject) -> None:
-    """In JSON, "NaN" and the infinities are floats in kwargs and options; with a backslash in front they are text."""
+    """In JSON, "NaN" and the infinities are floats in kwargs and options; with a backslash in front, they are text."""
     inf, nan = float("inf"), float("nan")
     value: dict[str, Any] = {"a": -inf, "b": [nan, inf], "c": "NaN"}
     if subject.is_json:
@@ -365,7 +365,7 @@ def test_numbers_that_are_not_finite(subject: Subject) -> None:
 
 
 def test_integer_keyword(subject: Subject) -> None:
-    """A whole number that is a float is an integer for a keyword argument that is one; other floats stay."""
+    """A float that is a whole number becomes an integer for a keyword argument that is one; other floats stay."""
     info = subject.mirror(kwargs={"count": 4.0, "value": 4.0}).ask("reset", options={"x": 1.0})["info"]
     found = [info["count"], info["value"], info["options"]["x"]]
     require(repr(found) == "[4, 4.0, 1.0]", f"4.0, 4.0 and 1.0 have arrived as {found}; expected [4, 4.0, 1.0]")

@@ -1,4 +1,4 @@
-"""Frames are read however they arrive, and what is not a frame is refused."""
+"""Frames are read however they arrive, and anything else is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _frames(subject: Subject, probe: Probe) -> bytes:
 
 
 def _read(subject: Subject, probe: Probe, what: str) -> None:
-    """Read the replies to the frames of a session, which must be those of any other session."""
+    """Read the replies to the frames of a session, which must be the same as in any other session."""
     _, expected = reference(subject, 3)
     probe.read_made()
     found = [probe.read_reset()[0], *(probe.read_step() for _ in expected[1:])]
@@ -40,13 +40,13 @@ def _read(subject: Subject, probe: Probe, what: str) -> None:
 
 
 def test_whole_frames(subject: Subject) -> None:
-    """A session in whole frames, each sent after the reply to the one before, is served."""
+    """A session in whole frames, each sent after the reply to the previous one, is served."""
     actions, expected = reference(subject, 3)
     expect_same(play(subject.session(), actions), expected, "a second session with the same seed and actions")
 
 
 def test_byte_by_byte(subject: Subject) -> None:
-    """A session whose bytes come one by one is served like any other."""
+    """A session whose bytes arrive one by one is served like any other."""
     probe = subject.connect()
     data = _frames(subject, probe)
     probe.send_each(data[index : index + 1] for index in range(len(data)))
@@ -54,14 +54,14 @@ def test_byte_by_byte(subject: Subject) -> None:
 
 
 def test_coalesced_frames(subject: Subject) -> None:
-    """A session whose frames come all at once is served like any other."""
+    """A session whose frames arrive all at once is served like any other."""
     probe = subject.connect()
     probe.send(_frames(subject, probe))
     _read(subject, probe, "sent at once")
 
 
 def test_split_frames(subject: Subject) -> None:
-    """Frames are read that come in pieces of seven bytes, which do not end where a frame ends."""
+    """Frames are read that arrive in pieces of seven bytes, which do not end where a frame ends."""
     probe = subject.connect()
     data = _frames(subject, probe)
     probe.send_each(data[index : index + 7] for index in range(0, len(data), 7))
@@ -69,7 +69,7 @@ def test_split_frames(subject: Subject) -> None:
 
 
 def _breaks_stream(subject: Subject, data: bytes, what: str, *codes: str) -> None:
-    """Send bytes during an episode that must end the connection, with an error before."""
+    """Send bytes during an episode that must end the connection after an error."""
     probe = subject.session()
     probe.reset(seed=SEED)
     probe.send(data)
@@ -79,7 +79,7 @@ def _breaks_stream(subject: Subject, data: bytes, what: str, *codes: str) -> Non
 
 
 def _is_malformed(subject: Subject, payload: bytes, what: str) -> None:
-    """Send a payload in a whole frame that must be refused, and not end the connection."""
+    """Send a payload in a whole frame that must be refused without ending the connection."""
     undisturbed(subject, [(frame(subject.encoding, payload), what, "malformed-message", "")])
 
 
@@ -118,7 +118,7 @@ def test_missing_comma(subject: Subject) -> None:
 
 
 def test_malformed_payload(subject: Subject) -> None:
-    """A payload that is not JSON or MessagePack is refused, and the connection goes on."""
+    """A payload that is not JSON or MessagePack is refused, and the connection stays open."""
     payloads = (
         [b"{", b"reset", b'{"op":"reset"}}', b'{"op":"reset","options":{"x":NaN}}', b'{"op":"\xff"}']
         if subject.is_json
@@ -129,13 +129,13 @@ def test_malformed_payload(subject: Subject) -> None:
 
 
 def test_payload_is_not_an_object(subject: Subject) -> None:
-    """A payload that is a list, a number or null is refused, and the connection goes on."""
+    """A payload that is a list, a number or null is refused, and the connection stays open."""
     for payload in [b"[1]", b"7", b"null"] if subject.is_json else [b"\x91\1", b"\7", b"\xc0"]:
         _is_malformed(subject, payload, f"the payload {payload!r}")
 
 
 def test_deep_nesting(subject: Subject) -> None:
-    """Options nested 5,000 deep are refused, and the connection goes on."""
+    """Options nested 5,000 deep are refused, and the connection stays open."""
     if subject.is_json:
         payload = b'{"op":"reset","options":' + b'{"x":' * 5000 + b"1" + b"}" * 5000 + b"}"
     else:
@@ -144,7 +144,7 @@ def test_deep_nesting(subject: Subject) -> None:
 
 
 def test_too_many_items(subject: Subject) -> None:
-    """A message of 600,000 numbers is refused, and the connection goes on."""
+    """A message of 600,000 numbers is refused, and the connection stays open."""
     payload = encode(subject.encoding, {"op": "reset", "options": {"x": [0] * 600_000}})
     _is_malformed(subject, payload, "a message of 600,000 numbers")
 

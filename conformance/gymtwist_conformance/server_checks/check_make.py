@@ -1,4 +1,4 @@
-"""The reply to make describes the environment, and a make that cannot be granted is refused."""
+"""The reply to make describes the environment, and an impossible make is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = 1
 
 
 def _make_again(subject: Subject, probe: Probe) -> None:
-    """Send a make message after one that failed: it is granted unless the server has closed the connection."""
+    """Send a make message after one that failed: it succeeds unless the server has closed the connection."""
     try:
         probe.say("make", **subject.fields())
         probe.read_made()
@@ -26,7 +26,7 @@ def _make_again(subject: Subject, probe: Probe) -> None:
 
 
 def test_reply_fields(subject: Subject) -> None:
-    """The reply describes both spaces, names the server, and says the version of the protocol."""
+    """The reply describes both spaces, and names the server and the version of the protocol."""
     for environment in subject.options.environments:
         made = subject.session(environment).made
         require(made["server"].strip(), "`server` is empty; expected the server's name")
@@ -37,7 +37,7 @@ def test_reply_fields(subject: Subject) -> None:
 
 
 def test_layouts(subject: Subject) -> None:
-    """The layouts are those that the spaces fix: the leaves in order, without gaps."""
+    """The layouts follow from the spaces: the leaves in order, without gaps."""
     for environment in subject.options.environments:
         made = subject.session(environment).made
         for name in ("action", "observation"):
@@ -46,7 +46,7 @@ def test_layouts(subject: Subject) -> None:
 
 
 def test_unknown_fields(subject: Subject) -> None:
-    """A field that the server does not know is ignored, and a default may be written out."""
+    """A field that the server does not know is ignored, and a default value may be given explicitly."""
     probe = subject.session(x_unknown={"anything": [1, None]}, render_mode=None, kwargs={}, num_envs=None)
     first = probe.reset(seed=SEED, x_unknown=True, options=None, mask=None)[0]
     expect_same(first, subject.session().reset(seed=SEED)[0], "a session with unknown fields")
@@ -83,7 +83,7 @@ def test_unknown_wrapper(subject: Subject) -> None:
 
 
 def test_recording(subject: Subject) -> None:
-    """Episodes are recorded into a dataset that only this session records, or the reason why not is given."""
+    """Episodes are recorded into a dataset that no other session records, or the error gives a reason."""
     name = f"conformance/{secrets.token_hex(8)}-v0"
     first = subject.connect()
     try:
@@ -153,7 +153,7 @@ def test_request_before_make(subject: Subject) -> None:
 
 
 def test_second_make(subject: Subject) -> None:
-    """A second make is refused, and the first environment goes on undisturbed."""
+    """A second make is refused, and the first environment continues undisturbed."""
     probe = subject.session()
     actions = actions_of(probe, 2)
     expected = play(subject.session(), actions)
@@ -164,7 +164,7 @@ def test_second_make(subject: Subject) -> None:
 
 
 def test_max_episode_steps(subject: Subject) -> None:
-    """An episode is truncated, and not terminated, after the number of steps that make asked for."""
+    """An episode is truncated, not terminated, after the number of steps given in make."""
     probe = subject.session(max_episode_steps=3)
     spec = probe.made.get("spec")
     require(spec is None or spec.get("max_episode_steps") == 3, f"`spec` is {spec}; expected 3 steps at most")
@@ -176,7 +176,7 @@ def test_max_episode_steps(subject: Subject) -> None:
 
 
 def test_info_selection(subject: Subject) -> None:
-    """With "none" no info is sent, and with "episode" none during an episode."""
+    """With "none", no info is sent; with "episode", none during an episode."""
     for environment in (subject.options.environment, *subject.options.also):
         for wanted in ("none", "episode"):
             probe = subject.session(environment, info=wanted)
@@ -202,7 +202,7 @@ def _expect_place(probe: Probe, place: int) -> None:
 
 
 def test_report_queue(subject: Subject) -> None:
-    """A client that waits for a session is told its place if it asks, and again when it moves up; others are not."""
+    """A waiting client that asked for its place in the queue is told, and again when it moves up; others are not."""
     count = subject.options.max_sessions
     if not count:
         pytest.skip("the number of sessions is not known: --max-sessions N")

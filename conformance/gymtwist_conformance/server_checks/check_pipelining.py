@@ -7,7 +7,7 @@ from gymtwist_conformance.server_checks.subject import SEED, Subject, actions_of
 
 
 def test_steps_in_order(subject: Subject) -> None:
-    """Steps that are sent at once are answered in the order in which they were sent."""
+    """Steps that are sent together are answered in the order in which they were sent."""
     actions, expected = reference(subject, 8)
     probe = subject.session()
     steps = b"".join(probe.encoded("step", action=probe.actions.dump(action)) for action in actions)
@@ -19,7 +19,7 @@ def test_steps_in_order(subject: Subject) -> None:
 
 
 def test_mixed_requests(subject: Subject) -> None:
-    """Requests of several kinds that are sent at once are answered in order, errors among them."""
+    """Requests of several kinds that are sent together are answered in order, including errors."""
     actions, expected = reference(subject, 2)
     probe = subject.session()
     encoded = probe.encoded
@@ -44,7 +44,7 @@ def test_unread_replies(subject: Subject) -> None:
 
 
 def test_requests_behind_make(subject: Subject) -> None:
-    """Requests that are sent right behind make are answered."""
+    """Requests that are sent right after make are answered."""
     other = subject.session()
     (action,) = actions_of(other, 1)
     probe = subject.connect()
@@ -58,7 +58,7 @@ def test_requests_behind_make(subject: Subject) -> None:
 
 
 def test_two_connections(subject: Subject) -> None:
-    """Two connections whose steps alternate play an episode each."""
+    """Two connections whose steps alternate play one episode each."""
     actions, expected = reference(subject, 6)
     probes = [subject.session() for _ in range(2)]
     for probe in probes:

@@ -1,4 +1,4 @@
-"""Wrong requests get an error that says what is wrong, and leave the episode as it was."""
+"""Wrong requests get an error that says what is wrong, and leave the episode unchanged."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_missing_action(subject: Subject) -> None:
 
 
 def test_invalid_seed(subject: Subject) -> None:
-    """A seed that is not an integer from 0 on gets an error that names the field."""
+    """A seed that is not a non-negative integer gets an error that names the field."""
     seeds: list[Any] = ["seven", -1, 1.5, True, {}]
     resets = [({"op": "reset", "seed": seed}, f"a reset with the seed {seed!r}") for seed in seeds]
     undisturbed(subject, [_wrong(subject, fields, what, word="seed") for fields, what in resets])
 
 
 def test_vector_fields(subject: Subject) -> None:
-    """A list of seeds, or a mask, is refused where there is a single environment."""
+    """A list of seeds, or a mask, is refused for a single environment."""
     resets: list[dict[str, Any]] = [{"op": "reset", "seed": [1, 2]}, {"op": "reset", "mask": [True]}]
     undisturbed(subject, [_wrong(subject, each, f"{each} of one environment") for each in resets])
 
@@ -58,7 +58,7 @@ def test_invalid_options(subject: Subject) -> None:
 
 
 def test_invalid_step_many(subject: Subject) -> None:
-    """Many steps that do not say what to do, or how often, get an error."""
+    """A step_many without actions, or without their number, gets an error."""
     with subject.session() as probe:
         action = probe.actions.dump(actions_of(probe, 1)[0])
     wrong: list[dict[str, Any]] = [
@@ -76,12 +76,12 @@ def test_invalid_step_many(subject: Subject) -> None:
 
 
 def _carried(subject: Subject, array: Any) -> Any:
-    """Carry an array as an action, whatever is in it."""
+    """Encode an array as an action, whatever its values."""
     return array.tolist() if subject.is_json else array.tobytes()
 
 
 def _invalid_actions(subject: Subject, probe: Probe) -> list[Any]:
-    """Return invalid actions of a Discrete, the first of them beyond its last; skip the check for other spaces."""
+    """Return invalid actions of a Discrete, the first just beyond its range; skip the check for other spaces."""
     space = probe.made["action_space"]
     if space["kind"] != "Discrete":
         pytest.skip(f"the actions of {subject.options.environment} are not Discrete")
@@ -109,7 +109,7 @@ def test_one_invalid_action_of_many(subject: Subject) -> None:
 
 
 def test_invalid_base64(subject: Subject) -> None:
-    """Where values travel as base64, other text is refused, and so are bytes of another length."""
+    """Where values are base64, other text is refused, and so are bytes of another length."""
     if not subject.is_json:
         pytest.skip("MessagePack carries bytes as they are")
     probe = subject.session(values="base64")

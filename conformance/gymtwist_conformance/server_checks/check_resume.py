@@ -1,4 +1,4 @@
-"""Sessions that outlive their connections: nothing is lost or done twice, and nobody else can have them."""
+"""Sessions that outlive their connections: nothing is lost or done twice, and nobody else can take them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, expect_same, reference
 
-#: Steps before the loss of the connection, and behind it.
+#: Steps before and after the loss of the connection.
 _BEFORE, _BEHIND = 3, 4
 _SECONDS = 30.0
 
 
 def _begun(subject: Subject) -> tuple[Probe, str]:
-    """Make an environment whose session waits, and begin an episode; skip the check if the server has none."""
+    """Make a resumable session, and begin an episode; skip the check if the server has no such sessions."""
     probe = subject.session(resume=_SECONDS)
     granted: dict[str, Any] | None = probe.made.get("resume")
     if granted is None:
@@ -26,7 +26,7 @@ def _begun(subject: Subject) -> tuple[Probe, str]:
 
 
 def _ask(subject: Subject, secret: str, received: int | None) -> Probe:
-    """Ask for a session over another connection."""
+    """Ask to resume a session over another connection."""
     probe = subject.connect()
     token = {} if subject.options.token is None else {"token": subject.options.token}
     probe.say("resume", secret=secret, received=received, **token)
@@ -34,7 +34,7 @@ def _ask(subject: Subject, secret: str, received: int | None) -> Probe:
 
 
 def _resumed(subject: Subject, lost: Probe, secret: str, received: int | None) -> tuple[Probe, int]:
-    """Go on over another connection; return it, and how many requests the server has."""
+    """Resume over another connection; return it, and how many requests the server has received."""
     probe = _ask(subject, secret, received)
     known = probe.reply("resume")["received"]
     probe.made, probe.actions, probe.observations = lost.made, lost.actions, lost.observations
@@ -42,7 +42,7 @@ def _resumed(subject: Subject, lost: Probe, secret: str, received: int | None) -
 
 
 def test_reply(subject: Subject) -> None:
-    """The reply that was lost is sent again, and its step was taken once."""
+    """A lost reply is sent again, and its step was taken only once."""
     actions, expected = reference(subject, _BEFORE + _BEHIND)
     lost, secret = _begun(subject)
     lost.steps(actions[:_BEFORE])
@@ -56,7 +56,7 @@ def test_reply(subject: Subject) -> None:
 
 
 def test_request(subject: Subject) -> None:
-    """A request of which a part was lost is not counted, and nothing of it is left."""
+    """A request of which a part was lost is not counted, and leaves no trace."""
     actions, expected = reference(subject, _BEHIND)
     lost, secret = _begun(subject)
     lost.send(lost.encoded("step", action=lost.actions.dump(actions[0]))[:-1])
@@ -68,7 +68,7 @@ def test_request(subject: Subject) -> None:
 
 
 def test_restart(subject: Subject) -> None:
-    """A client that does not know how many replies were received gets the last one."""
+    """A client that does not know how many replies it has received gets the last one."""
     actions, expected = reference(subject, _BEFORE + _BEHIND)
     lost, secret = _begun(subject)
     lost.steps(actions[:_BEFORE])
@@ -84,7 +84,7 @@ def test_restart(subject: Subject) -> None:
 
 
 def test_takeover(subject: Subject) -> None:
-    """The new connection wins, and the old one is closed."""
+    """The new connection replaces the old one, which is closed."""
     actions, expected = reference(subject, _BEHIND)
     old, secret = _begun(subject)
     probe, known = _resumed(subject, old, secret, 1)

@@ -1,4 +1,4 @@
-"""Shared memory carries the same as the socket, and what is offered in its place is examined."""
+"""Shared memory carries the same as the socket, and the server examines what clients offer as memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STEPS = 8
 
 
 def _session(subject: Subject, environment: str = "", **fields: Any) -> Probe:
-    """Make an environment without sharing memory yet; skip the check where memory cannot be shared."""
+    """Make an environment without sharing memory yet; skip the check if memory cannot be shared."""
     probe = subject.session(environment, **fields)
     if not probe.made.get("shared_memory"):
         pytest.skip("the server shares no memory: `shared_memory` is false in the reply to make")
@@ -42,7 +42,7 @@ def _session(subject: Subject, environment: str = "", **fields: Any) -> Probe:
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """Skip the check where the server's address for memory cannot be reached."""
+    """Skip the check if the server's address for memory cannot be reached."""
     try:
         yield
     except ConnectionRefusedError:
@@ -63,7 +63,7 @@ def _came(probe: Probe, in_memory: bool, what: str) -> None:
 
 
 def _wait_for_server(region: SharedRegion) -> None:
-    """Wait until the server says that it waits at its socket; skip the check if it never does."""
+    """Wait until the server announces that it waits at its socket; skip the check if it never does."""
     try:
         region.poll_for(lambda: region.word(SERVER_WAITS) == 1, region.client.patience)
     except TimeoutError:
@@ -93,7 +93,7 @@ def test_matches_socket(subject: Subject) -> None:
 
 
 def test_doorbell(subject: Subject) -> None:
-    """A request that is put in the memory while the server waits at its socket is found after a doorbell."""
+    """A request put in the memory while the server waits at its socket is found after a doorbell."""
     probe = _session(subject)
     region = _share(probe)
     first = probe.reset(seed=SEED)[0]
@@ -119,7 +119,7 @@ def test_spurious_doorbells(subject: Subject) -> None:
 
 
 def test_mixed_transports(subject: Subject) -> None:
-    """Requests through the socket behind one in the memory are answered after it, through the socket."""
+    """Requests through the socket after one in the memory are answered after it, through the socket."""
     actions, expected = reference(subject, 4)
     probe = _session(subject)
     _share(probe)
@@ -134,7 +134,7 @@ def test_mixed_transports(subject: Subject) -> None:
 
 
 def test_oversized_reply(subject: Subject) -> None:
-    """A reply that does not fit in the memory comes through the socket, and the next one in the memory again."""
+    """A reply that does not fit in the memory comes through the socket, and the next one through the memory again."""
     mode = subject.options.render_mode
     if not mode:
         pytest.skip("no render mode to check, and so no long reply: --render-mode ''")
@@ -151,7 +151,7 @@ def test_oversized_reply(subject: Subject) -> None:
 
 
 def test_reply_slot(subject: Subject) -> None:
-    """Replies are written where the client wishes, and nothing beside them; one that does not fit there is sent."""
+    """Replies are written where the client chooses, and nothing beside them; one that does not fit there is sent."""
     actions, expected = reference(subject, _STEPS)
     probe = _session(subject)
     region = _share(probe, ROOM, 2 * ROOM)
@@ -179,7 +179,7 @@ def _ends_connection(probe: Probe, region: SharedRegion, what: str, length: int 
 
 
 def test_slot_out_of_bounds(subject: Subject) -> None:
-    """A slot that is not within the room is a protocol error, and ends the connection."""
+    """A slot outside the room is a protocol error, and ends the connection."""
     for at, most in ((ROOM, 1), (1, ROOM), (2**32 - 1, 2**32 - 1)):
         probe = _session(subject)
         region = _share(probe)
@@ -188,7 +188,7 @@ def test_slot_out_of_bounds(subject: Subject) -> None:
 
 
 def test_invalid_length(subject: Subject) -> None:
-    """A request of no bytes, or of more than its room, is a protocol error, and ends the connection."""
+    """A request that is empty, or larger than its room, is a protocol error, and ends the connection."""
     for length in (0, ROOM + 1):
         probe = _session(subject)
         region = _share(probe)
@@ -196,7 +196,7 @@ def test_invalid_length(subject: Subject) -> None:
 
 
 def test_share_again(subject: Subject) -> None:
-    """Memory can be shared again, by requests through either transport, and numbers begin with 1 again."""
+    """Memory can be shared again, by requests through either transport, and numbers start with 1 again."""
     actions, expected = reference(subject, 2)
     probe = _session(subject)
     for in_memory in (True, True, False):
@@ -236,23 +236,23 @@ def _is_refused_with_rooms(probe: Probe, what: str) -> None:
 
 
 def test_unsealed_memory(subject: Subject) -> None:
-    """Memory that could be shortened is refused, and the connection goes on."""
+    """Memory that could be shortened is refused, and the connection stays open."""
     _is_refused(subject, lambda: create_memory(_TOTAL, 0), "memory that is not sealed")
 
 
 def test_memory_of_wrong_size(subject: Subject) -> None:
-    """Memory that is shorter or longer than its rooms is refused, and the connection goes on."""
+    """Memory that is shorter or longer than its rooms is refused, and the connection stays open."""
     for size in (_TOTAL - MIN_ROOM, _TOTAL + MIN_ROOM):
         _is_refused(subject, partial(create_memory, size), f"memory of {size} bytes, not {_TOTAL}")
 
 
 def test_not_memory(subject: Subject) -> None:
-    """A file that is not memory is refused, and the connection goes on."""
+    """A file that is not memory is refused, and the connection stays open."""
     _is_refused(subject, lambda: os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), "a file in place of memory")
 
 
 def test_rooms_without_memory(subject: Subject) -> None:
-    """Rooms are refused where nothing was offered, or nothing was handed over, and the connection goes on."""
+    """Rooms are refused if no memory was offered, or none was handed over, and the connection stays open."""
     probe = _session(subject)
     _is_refused_with_rooms(probe, "rooms before an offer")
     probe.ask("share")
@@ -262,7 +262,7 @@ def test_rooms_without_memory(subject: Subject) -> None:
 
 
 def test_wrong_token(subject: Subject) -> None:
-    """Memory without the right token is ignored, and memory with it is taken all the same."""
+    """Memory without the right token is ignored, and memory with it is accepted nevertheless."""
     actions, expected = reference(subject, 2)
     probe = _session(subject)
     address, token = address_of(probe.ask("share"))
@@ -291,7 +291,7 @@ def test_worker_death(subject: Subject) -> None:
         probe.say("step", action=action)
         probe.expect_error(what, fault="environment", reset_needed=True)
         _came(probe, False, what)
-        # The next process must skip doorbells for the one that has died.
+        # The next process must skip doorbells meant for the one that has died.
         region.ring()
         probe.forget()
         probe.uses_memory = True

@@ -1,4 +1,4 @@
-"""Snapshots: what follows one is the same each time, in the same session and in another."""
+"""Snapshots: what follows a snapshot is the same each time, in the same session and in another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gymtwist_conformance.reference_client import Failed
 from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, expect_same, reference
 
-#: Steps before the snapshot, and behind it.
+#: Steps before and after the snapshot.
 _BEFORE, _BEHIND = 2, 4
 _NO_NUMBER = 1_000_000
 
@@ -25,7 +25,7 @@ def _taken(probe: Probe) -> tuple[int, str]:
 
 
 def test_restore(subject: Subject) -> None:
-    """A session goes on from a snapshot as before, as often as it is asked to, and after a reset, too."""
+    """A session continues from a snapshot as before, any number of times, and after a reset, too."""
     actions, expected = reference(subject, _BEFORE + _BEHIND)
     probe = subject.session()
     probe.reset(seed=SEED)
@@ -39,7 +39,7 @@ def test_restore(subject: Subject) -> None:
 
 
 def test_pipelined(subject: Subject) -> None:
-    """Requests that are sent together with one to restore are answered in order."""
+    """Requests that are sent together with a restore are answered in order."""
     actions, expected = reference(subject, _BEHIND)
     probe = subject.session()
     probe.reset(seed=SEED)
@@ -52,7 +52,7 @@ def test_pipelined(subject: Subject) -> None:
 
 
 def test_release(subject: Subject) -> None:
-    """A snapshot that was released, or was never taken, cannot be restored, and the episode goes on."""
+    """A snapshot that was released or never taken cannot be restored, and the episode continues."""
     actions, expected = reference(subject, _BEHIND)
     probe = subject.session()
     probe.reset(seed=SEED)
@@ -65,7 +65,7 @@ def test_release(subject: Subject) -> None:
 
 
 def test_branch(subject: Subject) -> None:
-    """Another session goes on from a snapshot, and the first one does not notice."""
+    """Another session continues from a snapshot, and the first one is not affected."""
     actions, expected = reference(subject, _BEFORE + _BEHIND)
     probe = subject.session()
     probe.reset(seed=SEED)

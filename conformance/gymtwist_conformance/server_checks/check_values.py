@@ -21,7 +21,7 @@ def test_within_spaces(subject: Subject) -> None:
 
 
 def test_base64(subject: Subject) -> None:
-    """In JSON, values as base64 are the same as nested ones, to the last bit."""
+    """In JSON, base64 values are the same as nested ones, to the last bit."""
     if not subject.is_json:
         pytest.skip("MessagePack carries bytes as they are")
     for environment in subject.options.environments:
@@ -43,7 +43,7 @@ def test_both_framings(subject: Subject) -> None:
 
 
 def test_vector_rewards(subject: Subject) -> None:
-    """Rewards that are arrays have the shape of the reward space, and come only to clients that take them."""
+    """Rewards that are arrays have the shape of the reward space, and are sent only to clients that accept them."""
     environment = subject.options.vector_rewards
     if not environment:
         pytest.skip("no environment whose rewards are arrays is known: --vector-rewards ID")
@@ -62,7 +62,7 @@ def test_vector_rewards(subject: Subject) -> None:
 
 
 def test_omitted(subject: Subject) -> None:
-    """A value that no message can carry is left out of an info, and the reply names its place."""
+    """A value that no message can carry is left out of an info, and the reply names its path."""
     probe = subject.mirror()
     told = probe.ask("reset", options={"omit": True, "kept": 1})
     require("left" not in told["info"], f"the info has {told['info'].get('left')!r}, which no message can carry")

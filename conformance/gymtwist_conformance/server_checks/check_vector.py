@@ -21,7 +21,7 @@ from gymtwist_conformance.server_checks.subject import (
 
 
 def _row(values: Any, index: int) -> Any:
-    """Return what belongs to one environment of values of all."""
+    """Return the values of one environment out of those of all."""
     if isinstance(values, dict):
         return {key: _row(each, index) for key, each in values.items()}
     return tuple(_row(each, index) for each in values) if isinstance(values, tuple) else values[index]
@@ -45,7 +45,7 @@ def test_reply_fields(subject: Subject) -> None:
 
 
 def test_seed_list(subject: Subject) -> None:
-    """With a seed for each, every environment begins as a single one with that seed does."""
+    """With a seed for each, every environment begins as a single one with that seed."""
     count = subject.options.num_envs
     probe, single = subject.vector(vectorization_mode="sync"), subject.session()
     for seeds in ([SEED + 10 * index for index in range(count)], [SEED] * count):
@@ -64,7 +64,7 @@ def test_single_seed(subject: Subject) -> None:
 
 
 def test_matches_single_environments(subject: Subject) -> None:
-    """A step has for each environment what a step of a single one has."""
+    """A step returns for each environment what a step of a single one returns."""
     probe = subject.vector(vectorization_mode="sync")
     singles = [subject.session() for _ in range(subject.options.num_envs)]
     probe.reset(seed=[SEED + index for index in range(len(singles))])
@@ -83,7 +83,7 @@ def test_matches_single_environments(subject: Subject) -> None:
 
 
 def test_each(subject: Subject) -> None:
-    """An environment may have seeds of its own for resets that have none; there must be one of `each` for every one."""
+    """An environment may have its own seeds for resets without any; `each` must have an entry for every environment."""
     count = subject.options.num_envs
     seeds = [SEED + 10 * index for index in range(count)]
     probe = subject.vector(each=[{"seeds": [seed]} for seed in seeds])
@@ -108,7 +108,7 @@ def test_unknown_wrapper(subject: Subject) -> None:
 
 
 def test_autoreset_next_step(subject: Subject) -> None:
-    """An environment that has ended begins its next episode in the next step, whose reward is 0."""
+    """An environment whose episode has ended begins the next one in the next step, whose reward is 0."""
     probe = subject.vector(vectorization_mode="sync", autoreset_mode="next_step")
     probe.reset(seed=SEED)
     last = play_to_end(probe)
@@ -118,7 +118,7 @@ def test_autoreset_next_step(subject: Subject) -> None:
 
 
 def test_masked_reset(subject: Subject) -> None:
-    """Without autoreset, environments that have ended are reset by a mask, and a step before that is refused."""
+    """Without autoreset, environments whose episodes ended are reset by a mask, and a step before that is refused."""
     probe = subject.vector(vectorization_mode="sync", autoreset_mode="disabled")
     mode = probe.made.get("autoreset_mode")
     require(mode == "disabled", f"`autoreset_mode` is {mode!r}; expected 'disabled'")
@@ -148,7 +148,7 @@ def test_step_many(subject: Subject) -> None:
 
 
 def test_step_ready(subject: Subject) -> None:
-    """Environments with a process each can be stepped alone, and each plays as a single one does."""
+    """Environments with a process each can be stepped separately, and each plays as a single one does."""
     probe = subject.vector(vectorization_mode="async")
     if not probe.made.get("step_ready"):
         pytest.skip("the server steps all environments or none")
@@ -183,7 +183,7 @@ def test_step_ready(subject: Subject) -> None:
 
 
 def test_step_ready_refused(subject: Subject) -> None:
-    """Environments that one process steps are stepped together."""
+    """Environments in one process can only be stepped together."""
     probe = subject.vector(vectorization_mode="sync")
     probe.reset(seed=SEED)
     probe.say("step_ready", min_ready=1)
@@ -209,16 +209,16 @@ def test_invalid_requests(subject: Subject) -> None:
 
 
 def test_action_for_one(subject: Subject) -> None:
-    """An action for one environment is refused where there are several."""
+    """An action for one environment is refused if there are several."""
     probe, single = subject.vector(), subject.session()
     probe.reset(seed=SEED)
     probe.say("step", action=single.actions.dump(actions_of(single, 1)[0]))
-    if subject.options.num_envs > 1:  # for a vector of one it is the action of that one
+    if subject.options.num_envs > 1:  # for a vector of one, it is the action of that one
         probe.expect_error("an action for one of several environments", "invalid-action")
 
 
 def test_environments_of_errors(subject: Subject) -> None:
-    """An error about some of the environments has their indices: of an invalid action, and of those to reset."""
+    """An error about some of the environments has their indices: for an invalid action, and for those to reset."""
     probe = subject.vector(vectorization_mode="sync", autoreset_mode="disabled")
     space, count = probe.made["single_action_space"], subject.options.num_envs
     if space["kind"] != "Discrete" or count < 2:

@@ -1,4 +1,4 @@
-"""The framed protocol by WebSocket, if the server speaks it."""
+"""The framed protocol over WebSocket, if the server supports it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gymtwist_conformance.server_checks.subject import Probe, Subject, expect_sa
 
 
 def _connect(subject: Subject) -> socket.socket:
-    """Connect to the server; skip the check if it does not speak WebSocket."""
+    """Connect to the server; skip the check if it does not support WebSocket."""
     place, patience = subject.options.server, subject.options.patience
     with WebSocketStream(socket.create_connection(place, patience), upgrade=False, patience=patience) as stream:
         stream.send(upgrade_request())
@@ -45,7 +45,7 @@ def _kind(subject: Subject) -> int:
 
 
 def _opened(subject: Subject) -> WebSocketStream:
-    """Make an environment by WebSocket, and read the reply."""
+    """Make an environment over WebSocket, and read the reply."""
     stream = subject.keep(WebSocketStream(_connect(subject), patience=subject.options.patience))
     stream.send_frame(_kind(subject), encode(subject.encoding, {"op": "make", **subject.fields()}))
     require(stream.read_frame().opcode == _kind(subject), "the reply to make is of the other kind")
@@ -63,7 +63,7 @@ def _is_closed_with(subject: Subject, data: bytes, code: int, what: str) -> None
 
 
 def test_session(subject: Subject) -> None:
-    """A session by WebSocket is like any other: each message is one message of WebSocket, in one frame."""
+    """A session over WebSocket is like any other: each message is one WebSocket message, in one frame."""
     actions, expected = reference(subject, 3)
     link: Any = WebSocketLink(_connect(subject), subject.encoding)
     probe = subject.keep(Probe(link, subject.encoding, patience=subject.options.patience))
@@ -73,7 +73,7 @@ def test_session(subject: Subject) -> None:
 
 
 def test_fragments_and_pings(subject: Subject) -> None:
-    """Messages come in fragments, with pings between them that are answered."""
+    """Messages may come in fragments, and pings between them are answered."""
     stream, kind = _opened(subject), _kind(subject)
     payload = encode(subject.encoding, {"op": "sample"})
     stream.send_frame(kind, payload[:3], final=False)
@@ -85,7 +85,7 @@ def test_fragments_and_pings(subject: Subject) -> None:
 
 
 def test_close_code(subject: Subject) -> None:
-    """A close frame is answered with its code, and the connection ends."""
+    """A close frame is answered with the same code, and the connection ends."""
     _is_closed_with(subject, client_frame(CLOSE, struct.pack(">H", 4321)), 4321, "a close frame with 4321")
 
 
@@ -114,7 +114,7 @@ def test_message_over_limit(subject: Subject) -> None:
 
 
 def test_page_of_another_site(subject: Subject) -> None:
-    """A page of another site gets no WebSocket."""
+    """A page of another site cannot open a WebSocket."""
     with WebSocketStream(_connect(subject), upgrade=False, patience=subject.options.patience) as stream:
         stream.send(upgrade_request(Origin="https://another-site.example"))
         require(stream.read_head()[0] >= 400, "the page of another site gets a WebSocket")

@@ -1,4 +1,4 @@
-"""The server under test as one check sees it, and the client that the checks use."""
+"""The server under test, as one check sees it, and the client that the checks use."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ _PAUSE = 0.0002
 
 @dataclass(frozen=True)
 class Options:
-    """What the author of a server says about it.
+    """What the author of a server tells the checks about it.
 
     Attributes:
         server: Its host and port.
-        environment: An environment with Discrete actions and episodes that end.
+        environment: An environment with Discrete actions whose episodes end.
         continuous: An environment whose actions are a bounded Box of floats; empty if there is none.
-        also: Environments whose values are checked as well.
+        also: Further environments whose values are checked.
         raising: An environment whose step raises; empty if there is none.
         exception: The name of the built-in exception that it raises; empty if it is not known.
         dying: An environment whose step ends its process; empty if there is none.
         vector_rewards: An environment whose rewards are arrays; empty if there is none.
-        mirror: An environment that returns what it is given; empty if there is none.
-        attribute: An attribute of the first environment that is a number, which clients may read and change; empty if
+        mirror: An environment that returns the actions it gets; empty if there is none.
+        attribute: A numeric attribute of the first environment that clients may read and change; empty if
             there is none.
-        agents: A multi-agent environment whose agents have Discrete actions, act in either way, and come to an end;
+        agents: A multi-agent environment with Discrete actions that supports both APIs and whose agents terminate;
             empty if there is none.
         render_mode: A render mode of the first environment; empty if it has none.
         num_envs: The number of environments in a vector; 0 if the server has no vectors.
         max_sessions: How many sessions the server has, if three more clients can wait in its queue; 0 if that is not
             known.
-        token: What the server asks for.
+        token: The token that the server requires.
         framing: The framings to check; empty for both.
         patience: Seconds to wait for a reply.
     """
@@ -78,10 +78,10 @@ class Options:
 
 
 class Probe(SharingClient):
-    """A client that says what it expects."""
+    """A client that reports what it expected."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes; a server that has closed the connection has said why before."""
+        """Send bytes; if the server has closed the connection, it has sent the reason before."""
         try:
             super().send(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -98,7 +98,7 @@ class Probe(SharingClient):
         return message(self.encoding, op, **fields)
 
     def steps(self, actions: Iterable[Any]) -> list[Stepped]:
-        """Take steps, up to the end of the episode of a single environment."""
+        """Take steps, at most until the episode of a single environment ends."""
         taken: list[Stepped] = []
         for action in actions:
             taken.append(self.step(action))
@@ -112,10 +112,10 @@ class Probe(SharingClient):
         """Read the next reply, which must be an error.
 
         Args:
-            what: What was asked, for the report.
-            *codes: The codes that the error may have; none for any.
-            fault: Whose fault it must be, or may be.
-            reset_needed: Whether it must say that a reset is needed; None for either.
+            what: What was requested, for the report.
+            *codes: The codes that the error may have; without any, all are allowed.
+            fault: The fault that it must name, or those that it may name.
+            reset_needed: Whether it must say that a reset is needed; None if both are allowed.
         """
         told = self.hear()
         op = told.pop("op")
@@ -145,7 +145,7 @@ class Subject:
     """The server, for one check in one framing. Leaving its context closes the connections of the check.
 
     Attributes:
-        options: What is known of the server.
+        options: What is known about the server.
         encoding: The framing.
     """
 
@@ -173,12 +173,12 @@ class Subject:
         return self._open.enter_context(probe)
 
     def keep(self, stream: _Stream) -> _Stream:
-        """Close a connection together with those of the check."""
+        """Close a connection at the end of the check."""
         self._open.enter_context(stream)
         return stream
 
     def fields(self, environment: str = "", **fields: Any) -> dict[str, Any]:
-        """Return the fields of a make message; the environment of the options is the default."""
+        """Return the fields of a make message; the default environment is that of the options."""
         token = {} if self.options.token is None else {"token": self.options.token}
         return {"id": environment or self.options.environment, **token, **fields}
 
@@ -186,8 +186,8 @@ class Subject:
         """Connect and make an environment.
 
         Args:
-            environment: Its id; empty for that of the options.
-            encoding: The framing, if not that of the check.
+            environment: Its id; empty for the one in the options.
+            encoding: The framing, if it differs from that of the check.
             **fields: Further fields of the make message.
         """
         probe = self.connect(encoding)
@@ -196,7 +196,7 @@ class Subject:
         return probe
 
     def optional(self, what: str, **fields: Any) -> Probe:
-        """Connect and make an environment that a server need not have; skip the check if it refuses."""
+        """Connect and make an environment that is optional for servers; skip the check if the server refuses."""
         try:
             return self.session(**fields)
         except Failed as error:
@@ -217,23 +217,23 @@ class Subject:
         return self.session(self.options.continuous)
 
     def mirror(self, **fields: Any) -> Probe:
-        """Connect and make the environment that returns what it is given; skip the check if there is none."""
+        """Connect and make the environment that returns the actions it gets; skip the check if there is none."""
         if not self.options.mirror:
             pytest.skip("no environment that returns what it is given is known: --mirror ID")
         return self.session(self.options.mirror, **fields)
 
 
-# Episodes that two sessions play, of which one was disturbed
+# Episodes that two sessions play, one of them disturbed
 
 
 #: The seed of the episodes.
 SEED = 42
-#: After how many steps an episode counts as endless.
+#: The number of steps after which an episode counts as endless.
 ENDLESS = 10_000
 
 
 def actions_of(probe: Probe, count: int) -> list[Any]:
-    """Choose different actions: those of a Discrete in turn, others as the server samples them."""
+    """Choose different actions: those of a Discrete in turn, others sampled by the server."""
     space = probe.made["action_space"]
     if space["kind"] != "Discrete":
         return [probe.sample(**({} if index else {"seed": SEED})) for index in range(count)]
@@ -255,7 +255,7 @@ def reference(subject: Subject, count: int, environment: str = "") -> tuple[list
 
 
 def play_to_end(probe: Probe) -> Stepped:
-    """Take steps to the end of the episode, or of that of an environment of several; return the last step."""
+    """Take steps until an episode ends, also that of one environment of several; return the last step."""
     actions = [batch(probe, index) for index in range(16)] if probe.num_envs else actions_of(probe, 16)
     for index in range(ENDLESS):
         step = probe.step(actions[index % 16])
@@ -265,7 +265,7 @@ def play_to_end(probe: Probe) -> Stepped:
 
 
 def batch(probe: Probe, index: int) -> Any:
-    """Choose the actions of all environments of a vector: of a Discrete in turn, others as the server samples them."""
+    """Choose the actions of all environments of a vector: those of a Discrete in turn, others sampled by the server."""
     single = probe.made["single_action_space"]
     if probe.made["action_space"]["kind"] != "MultiDiscrete" or single["kind"] != "Discrete":
         return probe.sample()
@@ -273,11 +273,11 @@ def batch(probe: Probe, index: int) -> Any:
 
 
 def undisturbed(subject: Subject, requests: list[tuple[bytes, str, str, str]]) -> None:
-    """Send wrong requests during an episode, which must go on as if they had not been sent.
+    """Send wrong requests during an episode, which must continue as if they had not been sent.
 
     Args:
         subject: The server.
-        requests: For each its frame, what it is, the code of the error, and a word that its message must have.
+        requests: The frame of each, what it is, the code of the error, and a word that its message must contain.
     """
     actions, expected = reference(subject, len(requests))
     if len(actions) < len(requests):
@@ -292,7 +292,7 @@ def undisturbed(subject: Subject, requests: list[tuple[bytes, str, str, str]]) -
 
 
 def expect_same(found: Any, expected: Any, what: str) -> None:
-    """Raise a violation unless two values are the same to the last bit; the infos of steps are not compared."""
+    """Raise a violation unless two values are equal to the last bit; the infos of steps are not compared."""
     if isinstance(found, list) and isinstance(expected, list):
         require(len(found) == len(expected), f"{what}: {len(found)} of them, expected {len(expected)}")
         for index, pair in enumerate(zip(found, expected, strict=True)):
@@ -305,7 +305,7 @@ def expect_same(found: Any, expected: Any, what: str) -> None:
 
 
 def is_same(first: Any, second: Any) -> bool:
-    """Return whether two values are the same to the last bit, with NaN the same as itself."""
+    """Return whether two values are equal to the last bit, with NaN equal to itself."""
     if isinstance(first, (tuple, list)):
         pairs = zip(first, second, strict=False)
         return type(first) is type(second) and len(first) == len(second) and all(is_same(*pair) for pair in pairs)
