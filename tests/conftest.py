@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -57,16 +58,32 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def _is_unit(module: ModuleType) -> bool:
+    return module.__name__.startswith("tests.unit.")
+
+
+def _is_measured(module: ModuleType) -> bool:
+    return _is_unit(module) or not vars(module).keys().isdisjoint({"MEASURED", "CLIENT_MEASURED"})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def coverage(request: pytest.FixtureRequest) -> Iterator[None]:
     """Measure unit tests, and modules that are MEASURED or whose CLIENT_MEASURED is true, which spares the server.
 
     Processes that unit tests start are spared, too: integration tests have them measured.
     """
-    is_unit = request.module.__name__.startswith("tests.unit.")
-    measured = is_unit or not vars(request.module).keys().isdisjoint({"MEASURED", "CLIENT_MEASURED"})
-    with process_coverage.measuring(children=not is_unit) if measured else nullcontext():
+    measuring = process_coverage.measuring(children=not _is_unit(request.module))
+    with measuring if _is_measured(request.module) else nullcontext():
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
+    """Do not measure tests of properties: they have a hundred examples each, and others reach nearly all their lines."""
+    if item.get_closest_marker("hypothesis") is None or not _is_measured(item.module):
+        return (yield)
+    with process_coverage.sparing():
+        return (yield)
 
 
 @pytest.fixture(scope="module")

@@ -39,3 +39,16 @@ def measuring(*, children: bool) -> Iterator[None]:
     measure(os.environ, children)
     yield
     pause()
+
+
+@contextmanager
+def sparing() -> Iterator[None]:
+    """Do not measure this process, which is measured, within the context."""
+    if _COVERAGE is None or MEASURES_ALL:
+        yield
+        return
+    _COVERAGE.stop()
+    try:
+        yield
+    finally:
+        _COVERAGE.start()
