@@ -79,7 +79,7 @@ def coverage(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Function) -> Generator[None, object, object]:
-    """Do not measure tests of properties: they have a hundred examples each, and others reach nearly all their lines."""
+    """Do not measure tests of properties: each has a hundred examples, and others reach nearly all their lines."""
     if item.get_closest_marker("hypothesis") is None or not _is_measured(item.module):
         return (yield)
     with process_coverage.sparing():
