@@ -189,7 +189,9 @@ def run_load_tests(places: Mapping[str, Place], *, quick: bool, page: Path | Non
     if _PEER in places:
         words = server_command(BY_NAME[_PEER], places[_PEER], "cartpole")
         command += ["--peer", f"{_PEER}={shlex.join(words)}"]
-    subprocess.run(command, env=environment_variables(), check=False)
+    status = subprocess.run(command, env=environment_variables(), check=False).returncode
+    if status:
+        raise SystemExit(status)
 
 
 def draw(data: str, directory: Path, environments: Path) -> list[Path]:

@@ -118,7 +118,7 @@ def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: st
         workloads,
         server=("{python}", "{bin}/twistd", "-n", "--pidfile=", "gymsock", "--port", "{port}", "--setup", ENVIRONMENTS),
         ready=LISTENING,
-        optional=(".[mujoco]", ".[wrappers]"),
+        optional=(".[mujoco]", ".[wrappers]", ".[record]"),
         variables=tuple(variables.items()),
         checkout=_GYM_HTTP_API if way == "rest" else None,
         clients=_CLIENTS if "cartpole" in workloads and way not in ("json", "javascript", "websocket") else (1,),

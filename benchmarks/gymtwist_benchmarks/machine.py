@@ -18,6 +18,8 @@ from statistics import median
 HAS_ATARI = importlib.util.find_spec("ale_py") is not None
 #: Without OpenCV, Atari's frames are not preprocessed by wrappers.
 HAS_OPENCV = importlib.util.find_spec("cv2") is not None
+#: Whether episodes can be recorded.
+HAS_MINARI = all(importlib.util.find_spec(name) is not None for name in ("minari", "h5py"))
 _LIBRARIES = ("gymtwist", "gymnasium", "ale-py", "numpy", "msgspec", "Twisted", "ampoule")
 
 

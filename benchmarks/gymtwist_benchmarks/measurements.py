@@ -64,7 +64,7 @@ LOAD_TESTS: dict[str, Measure] = {
     "fixed-rate": lambda quick, peers: [fixed_rate.measure(quick, peers)],
     "uneven-steps": lambda quick, peers: [uneven_steps.measure(quick)],
     "watched-sessions": lambda quick, peers: [watched_sessions.measure(quick)],
-    "recorded-sessions": lambda quick, peers: [recorded_sessions.measure(quick)],
+    "recorded-sessions": lambda quick, peers: [recorded_sessions.measure(quick)] if machine.HAS_MINARI else [],
     "snapshots": lambda quick, peers: [snapshot_times.measure(quick)],
     "flooded-sessions": lambda quick, peers: [flooded_sessions.measure(quick)],
     "network-delay": lambda quick, peers: [network_latency.measure(quick)],
