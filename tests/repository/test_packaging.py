@@ -206,6 +206,7 @@ def test_an_installation_beside_the_client(wheel: Path, client_wheel: Path, envi
     assert "Serve Gymnasium and Gym environments over a socket." in " ".join(listed.split())
 
 
+@pytest.mark.sweep  # builds more wheels than all the others together; `make test` itself runs in such an installation
 def test_an_editable_installation_beside_the_client(
     sources: Path, client_wheel: Path, environment: Environment
 ) -> None:

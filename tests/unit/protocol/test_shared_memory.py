@@ -169,7 +169,7 @@ def test_a_doorbell_is_an_empty_frame(framing: Framing) -> None:
     assert [bytes(frame or b"?") for frame in frames] == [b"?", b"?"]
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("count", [5_000, pytest.param(200_000, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("ways", ["wait wait", "poll wait", "wait poll", "poll poll"])
 @pytest.mark.parametrize("kind", ["numbers", "frames"])
 def test_two_processes_that_wait_for_each_other_never_both_wait(kind: str, ways: str, count: int) -> None:
