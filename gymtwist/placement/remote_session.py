@@ -20,9 +20,10 @@ from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.placement.conversation import MOST_KEPT, Conversation
 from gymtwist.placement.frame_counter import FrameCounter, NoFrame, counter_for
 from gymtwist.placement.node import Node, NodeState
-from gymtwist.placement.node_commands import TICKET_BYTES, TICKET_TIMEOUT
+from gymtwist.placement.node_commands import TICKET_TIMEOUT
+from gymtwist.placement.node_place import NodePlace
 from gymtwist.placement.node_resources import Demand
-from gymtwist.placement.session_relay import Connecting, RelayEnd
+from gymtwist.placement.session_relay import RelayEnd
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.protocol.handshake import error_reply, moved_reply, read_handshake
 from gymtwist.server.worker_process import WorkerExited
@@ -113,8 +114,7 @@ class RemoteSession:
         self.used = (0, 0.0)
         self.state = State.WAITING
         self.demand = Demand()
-        self.node: Node | None = None
-        self._gpus: str | None = None
+        self._place: NodePlace | None = None
         self._reactor, self._relays = reactor, relays
         self._find_node = find_node
         self._job = job
@@ -123,11 +123,8 @@ class RemoteSession:
         self._status = SessionStatus(job["status"])
         self._recovery_reply = b""
         self._attempts = 0
-        self._ticket = b""
         self._unread = bytearray(job["trailing_data"])
-        self._connecting: Connecting | None = None
         self._worker: RelayEnd | None = None
-        self._joining: list[Any] = []
         self._timer: Any = None
         self._report: dict[str, Any] | None = None
         end = socket.socket(fileno=os.dup(job["socket"]))
@@ -141,8 +138,13 @@ class RemoteSession:
             self._conversation.requested(memoryview(bytes(self._unread)))
 
     @property
-    def place(self) -> str:
+    def node(self) -> Node | None:
         """The node that it is on."""
+        return None if self._place is None else self._place.node
+
+    @property
+    def place(self) -> str:
+        """The name of that node."""
         return "" if self.node is None else self.node.info.name
 
     def start(self) -> None:
@@ -155,49 +157,33 @@ class RemoteSession:
     def begin_on(self, node: Node) -> None:
         """Begin on a node, or go on there."""
         self.state = State.CONNECTING
-        self.node = node
+        place = self._place = NodePlace(self._reactor, node, self, self.demand, self._join, self._lost_if_connecting)
         if not self.pid.called:
             self.pid.callback(None)
         self.session.found_place()
         self._attempts += 1
-        self._ticket = os.urandom(TICKET_BYTES).hex().encode()
-        self._gpus = node.enter(self._ticket, self, self.demand)
-        self._joining = []
         self._stop_timer()
-        node.when_open(partial(self._announce, self._ticket))
+        place.when_open(partial(self._announce, place))
 
-    def _announce(self, ticket: bytes) -> None:
+    def _announce(self, place: NodePlace) -> None:
         """Tell the node of the session, and connect to it."""
-        node = self.node
-        if ticket != self._ticket or node is None:
-            return  # it was lost, or killed, before the node had its server
         if self._handshake is None:
-            self._connect()
-        expecting = node.expect(
-            ticket=ticket,
+            place.connect()
+        place.announce(
+            self._redirect,
             session=self._job["session"],
             protocol=self._job["protocol"],
             handshake=self._job["handshake"],
             recovery_reply=self._recovery_reply,
             make=self._conversation.make if self._recovery_reply else b"",
-            overrides=self._overrides(),
+            overrides=self._overrides(place),
         )
-        expected = partial(self._join, ticket, None) if self._handshake is None else partial(self._redirect, ticket)
-        expecting.addCallbacks(lambda _: expected(), lambda failure: self._lost_if(ticket, failure.getErrorMessage()))
 
-    def _connect(self) -> None:
-        assert self.node is not None
-        try:
-            self._connecting = Connecting(self._reactor, self.node.info.host, self.node.info.port, self._connected)
-        except OSError as error:
-            problem = f"it cannot be reached: {error.strerror}"
-            self._reactor.callLater(0, self._lost_if, self._ticket, problem)
-
-    def _overrides(self) -> bytes:
+    def _overrides(self, place: NodePlace) -> bytes:
         """Return the settings that differ; a client that connects to the node itself may be on its machine."""
         overrides: bytes = self._job["overrides"]
-        own: dict[str, Any] = {} if self._gpus is None else {"gpus": self._gpus}
-        if self._handshake is not None and self.node and self.node.shares_memory:
+        own: dict[str, Any] = {} if place.gpus is None else {"gpus": place.gpus}
+        if self._handshake is not None and place.node.shares_memory:
             own["shared_memory"] = True
         if not own:
             return overrides
@@ -206,13 +192,14 @@ class RemoteSession:
 
     # A client that connects to the node itself
 
-    def _redirect(self, ticket: bytes) -> None:
-        """Tell the client where its session is, and wait for its end."""
-        if ticket != self._ticket or self.state is not State.CONNECTING or self.node is None:
+    def _redirect(self) -> None:
+        """Tell the client where its session is, if it is to connect there itself, and wait for the session to end."""
+        place = self._place
+        if self._handshake is None or self.state is not State.CONNECTING or place is None:
             return
         self.state = State.DIRECT
-        host, port = self.node.info.host, self.node.info.port
-        self._client.write(moved_reply(self._protocol, host, port, ticket.decode()))
+        host, port = place.node.info.host, place.node.info.port
+        self._client.write(moved_reply(self._protocol, host, port, place.ticket.decode()))
         if self._client.has_ended:
             self._client_ended()
 
@@ -235,17 +222,16 @@ class RemoteSession:
         self._handshake = None
         self._conversation.requested(memoryview(bytes(unread)))
         unread[:] = self._conversation.unread()
-        if self.node is None:
+        if self._place is None:
             if is_again:
                 self._begin_again(self._how)
             else:
                 self._resume()
         elif is_again:
             self.state = State.CONNECTING
-            self._joining = [None]
-            self._connect()
+            self._place.connect()
         else:
-            self.node.end(self._ticket, kill=True)
+            self._place.end(kill=True)
             self.lost("the client has lost its connection there")
 
     def _drop_request(self) -> list[int]:
@@ -268,36 +254,23 @@ class RemoteSession:
         else:
             self.give_up(f"the client did not connect to the node within {TICKET_TIMEOUT:g} s")
 
-    def _connected(self, connected: socket.socket | None, problem: str) -> None:
-        self._connecting = None
-        if connected is None:
-            self.lost(f"it cannot be reached: {problem}")
-        else:
-            self._join(self._ticket, connected)
-
-    def _join(self, ticket: bytes, connected: socket.socket | None) -> None:
-        """Begin to relay once the node knows the ticket, and the connection is there."""
-        if ticket != self._ticket or self.state is not State.CONNECTING:
-            return
-        self._joining.append(connected)
-        if len(self._joining) < 2:
-            return
-        connection = self._joining[0] or self._joining[1]
-        self._joining = []
+    def _join(self, connection: socket.socket) -> None:
+        """Begin to relay."""
+        assert self._place is not None
         self.state = State.PLAYING
         self._recovery_reply = b""
         worker = self._worker = RelayEnd(self._relays, connection, self._conversation.replied, self._worker_ended)
         worker.peer, self._client.peer = self._client, worker
         self._client.seen = self._conversation.requested
         self._client.start()
-        worker.write(self._ticket + b"\n" + self._unread)
+        worker.write(self._place.ticket + b"\n" + self._unread)
         self._unread.clear()
         worker.start()
         if self._client.has_ended:
             worker.end_writing()
 
-    def _lost_if(self, ticket: bytes, how: str) -> None:
-        if ticket == self._ticket and self.state is State.CONNECTING:
+    def _lost_if_connecting(self, how: str) -> None:
+        if self.state is State.CONNECTING:
             self.lost(how)
 
     # What crosses the relay
@@ -321,8 +294,8 @@ class RemoteSession:
     def _client_ended(self) -> None:
         if self.state is State.PLAYING and self._worker is not None:
             self._worker.end_writing()
-        elif self.state is State.DIRECT and self.node is not None:
-            self.node.end(self._ticket, kill=False)
+        elif self.state is State.DIRECT and self._place is not None:
+            self._place.end(kill=False)
             self._start_timer(_LEAVE_TIMEOUT, lambda: self._finish("the client left"))
         elif self.state is not State.CONNECTING or self.node is None or self.node.state is not NodeState.OPEN:
             self._finish("the client left")
@@ -443,8 +416,8 @@ class RemoteSession:
 
     def kill(self) -> None:
         """Kill the worker."""
-        if self.node is not None and self.node.state is NodeState.OPEN:
-            self.node.end(self._ticket, kill=True)
+        if self._place is not None and self._place.node.state is NodeState.OPEN:
+            self._place.end(kill=True)
         elif self.state is not State.ENDED:
             self._finish("it was ended")
 
@@ -457,17 +430,9 @@ class RemoteSession:
         self.answer.callback(report)
 
     def _leave_node(self) -> None:
-        if self.node is not None:
-            self.node.leave(self._ticket)
-            self.node = None
-        self._ticket = b""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        for connection in self._joining:
-            if connection is not None:
-                connection.close()
-        self._joining = []
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
         if self._worker is not None:
             self._worker.close()
             self._worker = None

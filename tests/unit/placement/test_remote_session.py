@@ -14,6 +14,7 @@ from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from gymtwist.placement.node import NodeState
+from gymtwist.placement.node_commands import TICKET_BYTES
 from gymtwist.placement.remote_session import NodeLost, RemoteSession, State
 from gymtwist.worker import session_status
 from tests.unit.placement.test_session_relay import Turns
@@ -130,7 +131,7 @@ def test_what_comes_before_a_node_is_there_is_bounded() -> None:
     assert sent < 3 * MEBIBYTE
     worker = placed.play()
     got = bytearray()
-    expected = len(placed.session._ticket) + 1 + len(data)
+    expected = 2 * TICKET_BYTES + 1 + len(data)
     while len(got) < expected:
         sent += placed.send(data[sent : sent + MEBIBYTE])
         got += worker.recv(MEBIBYTE)
@@ -187,13 +188,18 @@ def test_a_request_on_the_way_back_is_answered_however_long_it_is(size: int) -> 
 
 
 def test_a_client_that_cannot_connect_comes_back_byte_by_byte() -> None:
-    """It sends the handshake again."""
+    """It sends the handshake again, and is relayed with the ticket that it was given."""
     placed = direct()
     for byte in DIRECT_HANDSHAKE[:-1]:
         placed.send(bytes([byte]))
         assert placed.session.state is State.DIRECT
     placed.send(DIRECT_HANDSHAKE[-1:])
-    assert placed.session.state in (State.CONNECTING, State.PLAYING)
+    connection, _ = placed.node.listening.accept()
+    placed.settle()
+    assert placed.session.state is State.PLAYING
+    [ticket] = placed.node.sessions
+    assert connection.recv(1000) == ticket + b"\n"
+    connection.close()
     placed.close()
 
 
