@@ -51,7 +51,9 @@ class Link:
     def __init__(self) -> None:
         number = os.getpid()
         self.name = f"gymtwist{number}"
-        self.here, self.there = "10.213.77.1", "10.213.77.2"
+        # Other runs of these tests may have links on this machine, too.
+        network = f"10.213.{number % 256}"
+        self.here, self.there = f"{network}.1", f"{network}.2"
         self._device = f"gtc{number}"
         other = f"gtd{number}"
         ip("netns", "add", self.name)
