@@ -125,7 +125,7 @@ class JoinedSessions:
         return answers
 
     def _in_turn(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
-        """Send a request to one session after another; later sessions are left alone after an error."""
+        """Send a request to one session after another; after an error, later ones are sent nothing."""
         answers: list[T] = []
         for index in range(len(self.sessions)):
             self._numbered(lambda index: self.sessions[index].send(request(index)), index)

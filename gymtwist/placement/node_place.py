@@ -16,7 +16,8 @@ from gymtwist.placement.session_relay import Connecting
 class NodePlace:
     """The place that a session holds on a node, from when it enters until it leaves.
 
-    The session has arrived once the node knows its ticket and the connection is made, in either order.
+    The constructor calls none of the functions that it is given. The session has arrived once the node knows its
+    ticket and the connection is made, in either order.
 
     Args:
         reactor: The reactor.

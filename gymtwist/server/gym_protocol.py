@@ -214,7 +214,7 @@ class GymProtocol(UnservedConnection):
             self.handle(Event.KILL, self._session.explained(decision.reason))
 
     def _watchdog(self) -> Watchdog:
-        """Return the limits of the session; a session that outlives its connection is not ended by losing it."""
+        """Return the limits of the session; a resumable one ends only some time after its connection."""
         assert self._session is not None
         watchdog, reconnection = self.factory.watchdog, self._session.reconnection
         if reconnection is None or not self._session.status.outlives_connection:

@@ -121,15 +121,15 @@ class FramedAdapter:
             make_messages.Make: self._make,
             agent_messages.MakeAgents: self._make,
             messages.Share: self._share,
-            messages.Close: self._close,
             messages.Envs: self._envs,
             Resume: self._refuse_resume,
         }
         for request, handle in own.items():
             self.handlers[request] = partial(self._handle, handle)
+        self.handlers[messages.Close] = self._close
 
     def _handle(self, handle: Callable[[Any], Any], request: Any) -> Any:
-        """Handle a request that runs no operation of the environment; it counts as activity, too."""
+        """Handle a request of the session itself, and count it as activity; a refusal counts, too."""
         reply = handle(request)
         self._status.end()
         return reply
@@ -376,10 +376,10 @@ class FramedAdapter:
         Raises:
             SnapshotRefused: The client has sent too many requests ahead, or the transport cannot be handed over.
         """
+        self._socket.end()
         transport = self.transport if self._resumable is None else self._resumable.inner
         if not isinstance(transport, (SharedMemoryTransport, type(self._socket))):
             raise SnapshotRefused(f"{type(transport).__name__} cannot be handed over to a copy: use the socket")
-        self._socket.end()
         if not self._recovery.move_pending(self._socket.buffer):
             raise SnapshotRefused("too many requests wait behind the one to restore: take their replies first")
         handover, descriptors = transport.hand_over() if isinstance(transport, SharedMemoryTransport) else (b"", [])

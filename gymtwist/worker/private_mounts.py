@@ -77,7 +77,7 @@ def _enter(scratch: str, user: int, size: int, kept: Iterable[str]) -> None:
 
 
 def _unsearchable(paths: Iterable[str]) -> Iterator[str]:
-    """Yield, for each path, the outermost directory above it that only its owner may search, if there is one."""
+    """Yield, for each path, the outermost directory above it that not everybody may search, if there is one."""
     for path in paths:
         for parent in reversed(Path(path).parents):
             if not parent.stat().st_mode & stat.S_IXOTH:

@@ -52,7 +52,7 @@ class Link:
         number = os.getpid()
         self.name = f"gymtwist{number}"
         # Other runs of these tests may have links on this machine, too.
-        network = f"10.213.{number % 256}"
+        network = f"10.{128 + number // 256 % 64}.{number % 256}"
         self.here, self.there = f"{network}.1", f"{network}.2"
         self._device = f"gtc{number}"
         other = f"gtd{number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -116,11 +117,17 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     assert page.script("return document.activeElement.id") == "content"
 
 
+def has_title(page: Page, title: str) -> bool:
+    """Return whether a page's heading begins with a text."""
+    return page.text("h1").startswith(title)
+
+
 def check_access(page: Page) -> None:
     """Check that a screen reader and poor sight meet no obstacle that axe-core knows."""
     page.script(files("axe_core_python").joinpath("axe.min.js").read_text())
-    found = page.driver.execute_async_script("axe.run().then(arguments[0])")
-    assert found["passes"]
+    code = "const done = arguments[0]; axe.run().then(done, (error) => done({ error: String(error) }))"
+    found = page.driver.execute_async_script(code)
+    assert found.get("passes"), found
     violations = [(each["id"], each["help"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
     assert violations == [], page.driver.current_url
 
@@ -128,8 +135,23 @@ def check_access(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible(page: Page, server: ServerProcess, scheme: str) -> None:
     """In both color schemes, while a session runs."""
-    scheme_feature = {"name": "prefers-color-scheme", "value": scheme}
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_feature]})
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    with emulated(page, [feature]):
+        check_pages(page, server)
+
+
+@contextmanager
+def emulated(page: Page, features: list[dict[str, str]]) -> Iterator[None]:
+    """Emulate features of media within the context."""
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        yield
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def check_pages(page: Page, server: ServerProcess) -> None:
+    """Check every kind of page once it shows what it is to show."""
     since = server.mark()
     with gymtwist.client.connect(server.port, "CartPole-v1", render_mode="rgb_array") as env:
         for seed in range(2):
@@ -138,23 +160,23 @@ def test_every_page_is_accessible(page: Page, server: ServerProcess, scheme: str
                 pass
         number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1", since=since).group(1)
         shown = {
-            "#/": "tbody a",
-            "#/environments": "tbody a",
-            "#/environments/CartPole-v1": "dl",
-            "#/errors": "main h1",
-            "#/datasets": "main h1",
-            f"#/sessions/{number}": "svg.plot polyline",
-            "#/play/CartPole-v1": ".row button",
+            "#/": ("Sessions", "tbody a"),
+            "#/environments": ("Environments", "tbody a"),
+            "#/environments/CartPole-v1": ("CartPole-v1", "pre:not([hidden])"),
+            "#/errors": ("Last errors", "main"),
+            "#/datasets": ("Datasets", "main"),
+            f"#/sessions/{number}": (f"Session {number}", "svg.plot polyline"),
+            "#/play/CartPole-v1": ("Play CartPole-v1", ".row button"),
         }
-        for name, selector in shown.items():
+        for name, (title, selector) in shown.items():
             page.open(name)
+            page.wait(partial(has_title, page, title))
             page.wait(partial(page.find, selector))
             check_access(page)
     page.find(".row button")[0].click()
     page.wait(lambda: page.text('[data-key="Episode"] dd') == "1")
     check_access(page)
     page.open("#/")
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_one_session_shows_its_returns(page: Page, server: ServerProcess) -> None:

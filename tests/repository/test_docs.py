@@ -334,6 +334,14 @@ def test_a_module_that_a_page_names_exists(page: Path) -> None:
         assert (REPOSITORY / "gymtwist" / name).exists() or (REPOSITORY / name).exists(), name
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_headings_and_marks_occur_once(page: Path) -> None:
+    """A second one is a part of the page that was inserted twice."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^## .*$|^<!-- \w+: (?:begin|end) -->$", text, re.MULTILINE)
+    assert sorted(found) == sorted(set(found))
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings make."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)

@@ -37,13 +37,18 @@ def measuring(*, children: bool) -> Iterator[None]:
     if _COVERAGE is not None and not MEASURES_ALL:
         _COVERAGE.start()
     measure(os.environ, children)
-    yield
-    pause()
+    try:
+        yield
+    finally:
+        pause()
 
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Do not measure this process, which is measured, within the context."""
+    """Do not measure this process, which is measured, within the context.
+
+    Threads that run already, and processes that are started within it, are measured as before.
+    """
     if _COVERAGE is None or MEASURES_ALL:
         yield
         return

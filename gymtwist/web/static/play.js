@@ -8,7 +8,7 @@ const SPEEDS = [["step by step", 0], ["quarter speed", 0.25], ["half speed", 0.5
 export function play(content, id) {
   const held = new Set();
   const canvas = element("canvas", { role: "img", "aria-label": `The environment ${id}`, hidden: "" });
-  const text = element("pre", { hidden: "" });
+  const text = element("pre", { role: "document", hidden: "" }); // which a screen reader reads in an application, too
   const words = element("p", { role: "status" }, "Start, then use the keys below.");
   const label = "Playing field: steer here by the keyboard";
   // A screen reader passes the keys on only to an application.
