@@ -169,7 +169,7 @@ def agents_options(
 
 def _check_installed() -> None:
     try:
-        import pettingzoo  # noqa: F401
+        import pettingzoo  # noqa: F401  # only to find out whether it is installed
     except ImportError as error:
         raise ImportError(
             f'multi-agent environments need PettingZoo on this machine, too: pip install "pettingzoo>=1.27" ({error})'

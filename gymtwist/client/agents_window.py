@@ -59,4 +59,4 @@ class AgentsWindow:
 
     def close(self) -> None:
         """Close the window."""
-        self._window.close()  # type: ignore[no-untyped-call]
+        self._window.close()  # type: ignore[no-untyped-call]  # Gymnasium's wrapper has no annotation here

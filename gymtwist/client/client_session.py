@@ -205,10 +205,11 @@ class Session(SessionRequests):
     def _ask_to_resume(self, token: str | None) -> None:
         """Ask to resume a session that another process started."""
         made = self._decoded(self.made_payload)
-        if not isinstance(made, self._made_type) or made.resume is None:  # type: ignore[attr-defined] # both kinds have it
+        resume = getattr(made, "resume", None) if isinstance(made, self._made_type) else None  # both kinds have it
+        if resume is None:
             raise self._broken("the stored reply is none to make")
         self._stored = made
-        self.send(Resume(made.resume.secret, None, token))  # type: ignore[attr-defined]
+        self.send(Resume(resume.secret, None, token))
 
     def _resumed(self, reply: Resumed) -> None:
         """Take over the session; its last reply follows."""

@@ -378,7 +378,7 @@ class FramedAdapter:
         """
         self._socket.end()
         transport = self.transport if self._resumable is None else self._resumable.inner
-        if not isinstance(transport, (SharedMemoryTransport, type(self._socket))):
+        if transport is not self._socket and not isinstance(transport, SharedMemoryTransport):
             raise SnapshotRefused(f"{type(transport).__name__} cannot be handed over to a copy: use the socket")
         if not self._recovery.move_pending(self._socket.buffer):
             raise SnapshotRefused("too many requests wait behind the one to restore: take their replies first")

@@ -12,7 +12,7 @@ from gymtwist.errors import SnapshotRefused
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.worker.framed_adapter import FramedAdapter
 from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus, create
-from gymtwist.worker.transports import Transport
+from gymtwist.worker.transports import FrameTransport, Transport
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import INT32, Failed, message
 from tests.support.patience import PATIENCE
@@ -41,7 +41,12 @@ class _Unknown:
     """A transport of somebody's own."""
 
 
-def test_a_transport_that_cannot_be_handed_over() -> None:
+class _Derived(FrameTransport):
+    """One that is derived from that of the socket, as shared memory is."""
+
+
+@pytest.mark.parametrize("kind", [_Unknown, _Derived])
+def test_a_transport_that_cannot_be_handed_over(kind: type) -> None:
     """Is refused, and named."""
     ours, its = socket.socketpair()
     descriptor = create()
@@ -50,7 +55,7 @@ def test_a_transport_that_cannot_be_handed_over() -> None:
     with ours, its:
         adapter = FramedAdapter(ProtocolName.INT32, its, WorkerSettings(monitor_root="/"), status)
         adapter._receive_frames(b"")
-        adapter.transport = cast(Transport, _Unknown())
-        with pytest.raises(SnapshotRefused, match=r"^_Unknown cannot be handed over to a copy: use the socket"):
+        adapter.transport = cast(Transport, object.__new__(kind))
+        with pytest.raises(SnapshotRefused, match=rf"^{kind.__name__} cannot be handed over to a copy: use the socket"):
             adapter.hand_over()
         status.close()
