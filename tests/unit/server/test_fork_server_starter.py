@@ -20,7 +20,7 @@ from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.support.harness import Log, SteppedReactor, descriptor_count, soon
+from tests.support.harness import Log, SteppedReactor, descriptors, soon
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, eventually, left_after
 
@@ -72,7 +72,8 @@ class Parent:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Parent]:
     """A server; at the end it has no process and no descriptor more than before."""
-    before = descriptor_count()
+    gc.collect()  # else what earlier tests have left would be finalized within this one
+    before = descriptors()
     parent = Parent(tmp_path)
     yield parent
     parent.reactor.advance(0)
@@ -82,7 +83,10 @@ def parent(tmp_path: Path) -> Iterator[Parent]:
     del parent
     gc.collect()
     # Threads of this process that earlier tests have left may have a file open just now.
-    eventually(lambda: descriptor_count() <= before, PATIENCE, "no descriptor more than before")
+    try:
+        eventually(lambda: len(descriptors()) <= len(before), PATIENCE)
+    except AssertionError as error:
+        raise AssertionError(f"descriptors besides {before}: {descriptors().items() - before.items()}") from error
 
 
 @pytest.fixture
