@@ -308,15 +308,6 @@ class Harness:
         self.log.close()
 
 
-def descriptors() -> dict[int, str]:
-    """Return the descriptors that this process has open, and what each is open for."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the directory
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return found
-
-
 def descriptor_count() -> int:
     """Return how many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))

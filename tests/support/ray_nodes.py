@@ -94,7 +94,8 @@ class RayNodes:
     ) -> None:
         """Stop the cluster; some processes of Ray's would take their time."""
         handles = hold(descendants(self.process.pid))
-        ours = [handle for handle in handles if "gym" in handle.name]
+        # By the module: the path of a checkout may be in the name of any process.
+        ours = [handle for handle in handles if " -m gymtwist." in handle.name]
         for handle in handles:
             if handle not in ours:
                 handle.kill()

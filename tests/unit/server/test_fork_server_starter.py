@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.support.harness import Log, SteppedReactor, descriptors, soon
+from tests.support.harness import Log, SteppedReactor, soon
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import Handle, children, eventually, left_after
+from tests.support.process_inspection import Handle, children, descriptors, eventually, left_after
 
 
 class Parent:
@@ -73,7 +74,7 @@ class Parent:
 def parent(tmp_path: Path) -> Iterator[Parent]:
     """A server; at the end it has no process and no descriptor more than before."""
     gc.collect()  # else what earlier tests have left would be finalized within this one
-    before = descriptors()
+    before = Counter(descriptors(os.getpid()))
     parent = Parent(tmp_path)
     yield parent
     parent.reactor.advance(0)
@@ -84,9 +85,9 @@ def parent(tmp_path: Path) -> Iterator[Parent]:
     gc.collect()
     # Threads of this process that earlier tests have left may have a file open just now.
     try:
-        eventually(lambda: len(descriptors()) <= len(before), PATIENCE)
+        eventually(lambda: len(descriptors(os.getpid())) <= before.total(), PATIENCE)
     except AssertionError as error:
-        raise AssertionError(f"descriptors besides {before}: {descriptors().items() - before.items()}") from error
+        raise AssertionError(f"more descriptors: {Counter(descriptors(os.getpid())) - before}") from error
 
 
 @pytest.fixture
